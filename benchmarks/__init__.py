@@ -1,0 +1,1 @@
+"""Benchmark files: which runs are compared, and why (shipped as package data)."""

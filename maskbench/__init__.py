@@ -1,0 +1,1 @@
+"""maskbench: which masking strategy is worth its cost?"""

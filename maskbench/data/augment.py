@@ -1,0 +1,119 @@
+"""Augmentation of whole batches, with its own parameters for every image.
+
+Random resized crop (area 0.2 to 1, aspect 3/4 to 4/3, bicubic with antialiasing) and horizontal
+flip: MAE's recipe (arXiv 2111.06377, appendix A.1). The parameters are a pure function of
+(seed, epoch, image index). The crop is written as two small matrix products per image, one per
+axis, which handles a whole batch at once on any device (torchvision's v2 transforms draw one crop
+for all images of a batch).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from maskbench import seeds
+
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
+TRIES = 10
+SCALE = (0.2, 1.0)
+LOG_ASPECT = 0.28768207245178085  # log(4/3)
+_CUBIC = -0.5
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Uint8 or float 0..255, (B, 3, H, W), to zero-mean floats (ImageNet's constants)."""
+    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1) * 255
+    deviation = torch.tensor(DEVIATION, device=images.device).view(3, 1, 1) * 255
+    return (images.to(torch.float32) - mean) / deviation
+
+
+@dataclass(frozen=True)
+class Crops:
+    """A crop per image, in pixels of the stored image; all (images,).
+
+    Args:
+        top: First row.
+        left: First column.
+        height: Rows.
+        width: Columns.
+        flip: Whether the crop is mirrored.
+    """
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+    flip: Tensor
+
+
+def draw_crops(seed: int, epochs: Tensor, positions: Tensor, side: int, images: int) -> Crops:
+    """Crops of torchvision's RandomResizedCrop distribution, keyed per image.
+
+    Ten candidate sizes are drawn and the first that fits is used, else the whole image.
+
+    Args:
+        seed: The run's seed.
+        epochs: Long, (images of the batch,): the epoch each image belongs to.
+        positions: Long, (images of the batch,): positions in the training set.
+        side: Pixels along one side of a stored image.
+        images: Size of the training set.
+    """
+    u = seeds.uniform(seeds.key(seed, "augment"), epochs * images + positions, 2 * TRIES + 3)
+    area = side * side * (SCALE[0] + (SCALE[1] - SCALE[0]) * u[:, :TRIES])
+    aspect = torch.exp(LOG_ASPECT * (2 * u[:, TRIES : 2 * TRIES] - 1))
+    width = (area * aspect).sqrt().round()
+    height = (area / aspect).sqrt().round()
+    fits = (width <= side) & (height <= side) & (width > 0) & (height > 0)
+    first = fits.to(torch.uint8).argmax(1, keepdim=True)
+    some = fits.any(1)
+    width = torch.where(some, width.gather(1, first).squeeze(1), float(side))
+    height = torch.where(some, height.gather(1, first).squeeze(1), float(side))
+    top = (u[:, -3] * (side - height + 1)).floor()
+    left = (u[:, -2] * (side - width + 1)).floor()
+    return Crops(top, left, height, width, u[:, -1] < 0.5)
+
+
+def _axis(start: Tensor, length: Tensor, side: int, out: int, flip: Tensor | None) -> Tensor:
+    """Bicubic antialiased resampling of one axis as a matrix per image, (images, out, side)."""
+    scale = (length / out)[:, None, None]
+    support = scale.clamp(min=1.0)
+    target = torch.arange(out, device=start.device) + 0.5
+    if flip is not None:
+        target = torch.where(flip[:, None], out - target, target)
+    centre = target.view(-1, out, 1) * scale
+    source = torch.arange(side, device=start.device).view(1, 1, side) - start[:, None, None]
+    x = ((source + 0.5 - centre) / support).abs()
+    near = ((_CUBIC + 2) * x - (_CUBIC + 3)) * x * x + 1
+    far = ((_CUBIC * x - 5 * _CUBIC) * x + 8 * _CUBIC) * x - 4 * _CUBIC
+    weight = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+    inside = (source >= 0) & (source < length[:, None, None])
+    weight = weight * inside
+    return weight / weight.sum(-1, keepdim=True)
+
+
+def crop_resize(images: Tensor, crops: Crops, out: int) -> Tensor:
+    """Cut, resize and mirror every image its own way.
+
+    Args:
+        images: Uint8, (B, H, W, 3), square.
+        crops: One crop per image.
+        out: Side of the result in pixels.
+
+    Returns:
+        Floats 0..255 (not rounded), (B, 3, out, out).
+    """
+    side = images.shape[1]
+    rows = _axis(crops.top, crops.height, side, out, None)
+    columns = _axis(crops.left, crops.width, side, out, crops.flip)
+    pixels = images.permute(0, 3, 1, 2).to(torch.float32)
+    tall = torch.matmul(rows.unsqueeze(1), pixels)
+    return torch.matmul(tall, columns.transpose(1, 2).unsqueeze(1)).clamp_(0, 255)
+
+
+def centre(images: Tensor, out: int) -> Tensor:
+    """The central out x out pixels, (B, H, W, 3) to (B, 3, out, out); no resampling."""
+    offset = (images.shape[1] - out) // 2
+    cut = images[:, offset : offset + out, offset : offset + out]
+    return cut.permute(0, 3, 1, 2)

@@ -1,0 +1,113 @@
+"""Image files to square uint8 pixels, in threads; a file that fails gives a reason, not a crash.
+
+An image is converted to RGB (16-bit grey keeps its high byte, transparency is dropped) and its
+middle square is resized with Pillow's antialiased bicubic filter; the pixels of an image that has
+the wanted side already stay as they are. The EXIF orientation is not applied (as in torchvision's
+ImageFolder).
+"""
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from maskbench.events import Progress
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+MAX_PIXELS = 100_000_000
+
+_BATCH = 256  # images decoded before they are handed on: bounds the memory
+_TASK = 8  # images a thread takes at once
+_THREADS = 16  # at most
+_ALONE = threading.Lock()
+
+Size = tuple[int, int]
+Result = TypeVar("Result")
+
+
+def size(path: str) -> Size | str:
+    """Width and height in pixels, or why the file cannot be used; pixels are not decoded."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+    except Exception as error:
+        return _reason(error)
+    return (width, height) if width * height <= MAX_PIXELS else "too many pixels"
+
+
+def pixels(path: str, side: int) -> bytes | str:
+    """The middle square of an image, (side, side, 3), or why it cannot be decoded."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return "too many pixels"
+            rgb = _rgb(image)
+            short = min(rgb.size)
+            left, top = (rgb.width - short) // 2, (rgb.height - short) // 2
+            box = (left, top, left + short, top + short)
+            return rgb.resize((side, side), Image.Resampling.BICUBIC, box).tobytes()
+    except Exception as error:
+        return _reason(error)
+
+
+def in_threads(
+    work: Callable[[str], Result],
+    paths: Sequence[str],
+    label: str,
+    progress: Progress,
+    take: Callable[[Sequence[Result]], None],
+) -> None:
+    """Do ``work`` for every path, and ``take`` the results in order, a bounded number at a time.
+
+    Pillow warns of big images and odd metadata; sizes are checked and failures reported anyway.
+    Warning filters belong to the process, so they are set around all threads, by one call at a
+    time.
+    """
+
+    def task(part: Sequence[str]) -> list[Result]:
+        return [work(path) for path in part]
+
+    Image.init()
+    threads = min(_THREADS, os.cpu_count() or 1)
+    progress.start(label, len(paths), "images")
+    try:
+        with _ALONE, warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
+            warnings.simplefilter("ignore")
+            for first in range(0, len(paths), _BATCH):
+                batch = paths[first : first + _BATCH]
+                parts = [batch[start : start + _TASK] for start in range(0, len(batch), _TASK)]
+                take(list(chain.from_iterable(pool.map(task, parts))))
+                progress.advance(first + len(batch))
+    finally:
+        progress.finish()
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """An image of any kind as 8-bit RGB."""
+    image.load()
+    if image.mode == "RGB":
+        return image
+    if image.mode == "F":
+        raise ValueError("floating-point pixels")
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit grey at 255
+        grey = np.clip(np.asarray(image), 0, 65535) >> 8
+        image = Image.fromarray(grey.astype(np.uint8))
+    image.info.pop("transparency", None)
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    """A few words on why a file cannot be used, without machine paths."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, Image.DecompressionBombError):
+        return "too many pixels"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return (str(error).splitlines() or [type(error).__name__])[0][:80]

@@ -1,0 +1,117 @@
+"""Masks of the same images at several moments of training: packed bits, for pictures and analyses."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from maskbench.data import augment
+from maskbench.data.source import Split
+from maskbench.errors import StoreError
+from maskbench.optim import autocast
+from maskbench.strategy import Batch
+from maskbench.train import Job, check
+
+MOMENTS = 9
+IMAGES = 256
+SHOWN = 12
+CHUNK = 64
+
+
+def probe_images(split: Split) -> NDArray[np.int64]:
+    """The fixed set: the first 256 images by hash of their id, the same for every run."""
+    keys = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in split.ids]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__)[:IMAGES], dtype=np.int64)
+
+
+class MaskTape:
+    """Records a strategy's masks of the fixed images at nine evenly spaced moments.
+
+    Args:
+        job: The run.
+        split: The training split (centre crops, not augmented).
+    """
+
+    def __init__(self, job: Job, split: Split) -> None:
+        self._job = job
+        self._positions = probe_images(split)
+        self._pixels = np.ascontiguousarray(split.images[np.sort(self._positions)])
+        self._pixels = self._pixels[np.argsort(np.argsort(self._positions))]
+        fractions = np.linspace(0, 1, MOMENTS)
+        self._due = {round(float(share) * job.plan.steps) for share in fractions}
+        self._steps: list[int] = []
+        self._bits: list[NDArray[np.uint8]] = []
+
+    def __call__(self, step: int) -> None:
+        """Look at the masks if this step is one of the moments."""
+        if step in self._due:
+            self._steps.append(step)
+            self._bits.append(np.packbits(self.look(step), axis=1))
+
+    @torch.no_grad()
+    def look(self, step: int) -> NDArray[np.bool_]:
+        """Masks of the fixed images now, (images, patches); disturbs no training stream."""
+        job, rows = self._job, []
+        context = job.context(step, purpose="look")
+        images = augment.centre(torch.from_numpy(self._pixels), job.model.shape.image)
+        for chunk in range(0, len(images), CHUNK):
+            pixels = augment.normalise(images[chunk : chunk + CHUNK].to(job.device))
+            positions = torch.from_numpy(self._positions[chunk : chunk + CHUNK]).to(job.device)
+            batch = Batch(pixels, positions)
+            with autocast(job.device, job.precision):
+                mask = job.strategy.mask(batch, context)
+            check(job, mask, batch)
+            rows.append(mask.hidden.cpu().numpy())
+        return np.concatenate(rows)
+
+    def save(self, path: Path) -> dict[str, Any]:
+        """Write ``bits``, ``steps``, ``positions`` and the first images; describe them."""
+        side = self._job.model.shape.image
+        offset = (self._pixels.shape[1] - side) // 2
+        shown = self._pixels[:SHOWN, offset : offset + side, offset : offset + side]
+        facts = {
+            "rows": self._job.grid.rows,
+            "columns": self._job.grid.columns,
+            "hidden": self._job.grid.hidden,
+        }
+        tensors = {
+            "bits": np.stack(self._bits),
+            "steps": np.array(self._steps, dtype=np.int64),
+            "positions": self._positions,
+            "shown": np.ascontiguousarray(shown),
+        }
+        save_file(tensors, path, metadata={"grid": json.dumps(facts)})
+        return {
+            "file": path.name,
+            "images": len(self._positions),
+            "moments": [round(step / self._job.plan.steps, 4) for step in self._steps],
+            "steps": self._steps,
+            **facts,
+        }
+
+
+def read_masks(path: Path) -> tuple[Mapping[str, NDArray[Any]], NDArray[np.bool_]]:
+    """A run's saved masks.
+
+    Returns:
+        The stored arrays, and the masks unpacked: bool, (moments, images, patches), True hidden.
+
+    Raises:
+        StoreError: The file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            grid = json.loads(file.metadata()["grid"])
+        patches = grid["rows"] * grid["columns"]
+        bits = np.unpackbits(arrays["bits"], axis=2, count=patches).astype(np.bool_)
+    except Exception as error:
+        raise StoreError(f"no readable masks at {path}: {error}.") from error
+    return arrays, bits

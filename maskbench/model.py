@@ -1,0 +1,184 @@
+"""One masked autoencoder (He et al., arXiv 2111.06377), on timm's ViT blocks.
+
+The encoder *receives* a mask: it never decides what is hidden. It runs on visible patches only;
+the decoder predicts normalised pixels of hidden patches only, and the loss is theirs alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from timm.layers import PatchEmbed
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from maskbench.mask import Mask, take
+from maskbench.shape import ModelShape
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a forward pass under a mask gave; attached to the graph.
+
+    Args:
+        loss: Scalar, mean over all hidden patches of the batch.
+        patch_loss: (images, hidden): mean squared error of each hidden patch, in ascending position.
+        latent: (images, visible + 1, width): encoder output after the final norm, CLS first.
+        prediction: (images, hidden, patch values): normalised pixels (row, column, channel).
+        mask: The mask it was computed under.
+    """
+
+    loss: Tensor
+    patch_loss: Tensor
+    latent: Tensor
+    prediction: Tensor
+    mask: Mask
+
+
+def blocks(depth: int, width: int, heads: int, eps: float) -> nn.Sequential:
+    """``depth`` pre-norm ViT blocks (timm's), MLP ratio 4, with qkv bias."""
+    norm = partial(nn.LayerNorm, eps=eps)
+    return nn.Sequential(
+        *(Block(width, heads, mlp_ratio=4.0, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+    )
+
+
+def initialise(module: nn.Module, generator: torch.Generator) -> None:
+    """Fill every linear layer, convolution and norm, and every ``*_token``, from one generator.
+
+    MAE's choice: Xavier uniform weights (a patch embedding counts as a linear layer), zero biases,
+    tokens normal with standard deviation 0.02. Draws in the order of registration, on the CPU.
+    """
+    for child in module.modules():
+        if isinstance(child, nn.Linear | nn.Conv2d):
+            weight = child.weight.data
+            nn.init.xavier_uniform_(weight.view(weight.shape[0], -1), generator=generator)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
+        elif isinstance(child, nn.LayerNorm):
+            nn.init.ones_(child.weight)
+            nn.init.zeros_(child.bias)
+    for name, parameter in module.named_parameters():
+        if name.rpartition(".")[2].endswith("_token"):
+            nn.init.normal_(parameter, std=0.02, generator=generator)
+
+
+def sincos_positions(side: int, width: int) -> Tensor:
+    """Fixed two-dimensional sine-cosine positions, (1, side * side + 1, width), zeros for CLS.
+
+    The first half of the channels encodes the column, the second the row; in each, sines come
+    before cosines and the wavelengths run from 2 pi to 20,000 pi (the order of MAE's tables).
+    """
+    omega = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))
+    row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    angles = [where.reshape(-1, 1).to(torch.float64) * omega for where in (column, row)]
+    table = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
+    return torch.cat([torch.zeros(1, width), table.to(torch.float32)]).unsqueeze(0)
+
+
+class MaskedAutoencoder(nn.Module):
+    """An encoder on visible patches and a light decoder that predicts the hidden ones.
+
+    Args:
+        shape: The sizes.
+        generator: Draws the initial weights (on the CPU; no global randomness is used).
+    """
+
+    pos_embed: Tensor
+    decoder_pos_embed: Tensor
+
+    def __init__(self, shape: ModelShape, generator: torch.Generator) -> None:
+        super().__init__()
+        self.shape = shape
+        width, decoder = shape.width, shape.decoder_width
+        with torch.device("meta"):
+            self.patch_embed = PatchEmbed(shape.image, shape.patch, 3, width)
+            self.cls_token = nn.Parameter(torch.empty(1, 1, width))
+            self.blocks = blocks(shape.depth, width, shape.heads, 1e-6)
+            self.norm = nn.LayerNorm(width, eps=1e-6)
+            self.decoder_embed = nn.Linear(width, decoder)
+            self.mask_token = nn.Parameter(torch.empty(1, 1, decoder))
+            self.decoder_blocks = blocks(shape.decoder_depth, decoder, shape.decoder_heads, 1e-6)
+            self.decoder_norm = nn.LayerNorm(decoder, eps=1e-6)
+            self.decoder_pred = nn.Linear(decoder, shape.patch_values)
+        self.to_empty(device="cpu")
+        initialise(self, generator)
+        self.register_buffer("pos_embed", sincos_positions(shape.side, width))
+        self.register_buffer("decoder_pos_embed", sincos_positions(shape.side, decoder))
+
+    def forward(self, images: Tensor, mask: Mask) -> Outcome:
+        """Hide, encode, predict and compare.
+
+        Args:
+            images: Normalised floats, (images, 3, side, side).
+            mask: What is hidden; the same count in every image.
+        """
+        visible, hidden = mask.visible_positions, mask.hidden_positions
+        latent = self.encode(take(self.embed(images), visible))
+        prediction = self.decode(latent, visible, hidden)
+        patch_loss = self.patch_loss(prediction, take(self.patchify(images), hidden))
+        return Outcome(patch_loss.mean(), patch_loss, latent, prediction, mask)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Patch embeddings plus positions of all patches: (images, patches, width)."""
+        tokens: Tensor = self.patch_embed(images)
+        return tokens + self.pos_embed[:, 1:]
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Encoder on any subset of embedded patches: (B, n, width) to (B, n + 1, width)."""
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        encoded: Tensor = self.norm(self.blocks(torch.cat([cls, tokens], dim=1)))
+        return encoded
+
+    def decode(self, latent: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
+        """Predictions of the hidden patches, (images, hidden, patch values).
+
+        Attention has no order, so nothing is un-shuffled: every token carries its position.
+        """
+        positions = self.decoder_pos_embed.expand(len(latent), -1, -1)
+        known = self.decoder_embed(latent)
+        known = known + torch.cat([positions[:, :1], take(positions[:, 1:], visible)], dim=1)
+        guesses = self.mask_token + take(positions[:, 1:], hidden)
+        tokens = self.decoder_blocks(torch.cat([known, guesses.to(known.dtype)], dim=1))
+        predicted: Tensor = self.decoder_pred(self.decoder_norm(tokens[:, known.shape[1] :]))
+        return predicted
+
+    def soft_patch_loss(self, images: Tensor, keep: Tensor) -> Tensor:
+        """Loss of every patch when none is dropped but each is scaled by its keep-weight.
+
+        All patches enter the encoder multiplied by their weight (positions included); the decoder
+        sees them all and no mask token (CL-MAE's differentiable pass, arXiv 2308.16572, as coded).
+
+        Args:
+            images: (images, 3, side, side).
+            keep: Weights in [0, 1], (images, patches); differentiable.
+
+        Returns:
+            (images, patches).
+        """
+        latent = self.encode(self.embed(images) * keep.unsqueeze(-1))
+        tokens = self.decoder_blocks(self.decoder_embed(latent) + self.decoder_pos_embed)
+        prediction = self.decoder_pred(self.decoder_norm(tokens[:, 1:]))
+        return self.patch_loss(prediction, self.patchify(images))
+
+    def patchify(self, images: Tensor) -> Tensor:
+        """(B, 3, side, side) to (B, patches, patch values); row, column, channel in a patch."""
+        side, patch = self.shape.side, self.shape.patch
+        cells = images.reshape(len(images), 3, side, patch, side, patch)
+        return cells.permute(0, 2, 4, 3, 5, 1).reshape(len(images), side * side, -1)
+
+    @staticmethod
+    def patch_loss(prediction: Tensor, pixels: Tensor) -> Tensor:
+        """Mean squared error to each patch's pixels, normalised by their own mean and deviation."""
+        variance, mean = torch.var_mean(pixels.float(), dim=-1, keepdim=True)
+        target = (pixels - mean) / (variance + 1e-6).sqrt()
+        return (prediction.float() - target).square().mean(-1)
+
+    def encoder_state(self) -> Mapping[str, Tensor]:
+        """The encoder alone, under the names of timm's ``VisionTransformer``."""
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if not name.startswith(("decoder_", "mask_token"))
+        }

@@ -1,0 +1,1 @@
+"""Probes: what a frozen encoder has learnt."""

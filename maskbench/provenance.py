@@ -1,0 +1,82 @@
+"""Where a number comes from: versions, commit, machine."""
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("maskbench", "torch", "timm", "numpy", "scikit-learn", "pillow", "safetensors")
+
+
+def now() -> str:
+    """Time in UTC, ISO 8601, whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Versions, commit, device and threads; no host name, no user, no paths.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+    """
+    import torch
+
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    return {
+        "versions": {"python": platform.python_version(), **_versions()},
+        "commit": commit(),
+        "device": {"kind": device, "gpu": gpu, "cpu": cpu_name(), "cores": os.cpu_count()},
+        "threads": torch.get_num_threads(),
+        "load": round(os.getloadavg()[0], 2),
+        "system": f"{platform.system()} {platform.machine()}",
+        "started": now(),
+        "finished": None,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def commit() -> str | None:
+    """Git commit of the checkout this code runs from (``-dirty`` when changed), or None."""
+    folder = Path(__file__).resolve().parent
+    words = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
+    tracked = ["git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name]
+    try:
+        for command in (tracked, words):
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory() -> dict[str, int | None]:
+    """Peak bytes of this process, and of its GPU memory."""
+    import torch
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    device = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
+    return {"host": host, "device": device}

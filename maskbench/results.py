@@ -1,0 +1,199 @@
+"""The run store: one folder per run, plain files, one record; never pickle, never overwritten."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskbench.errors import StoreError, UsageError, unknown
+
+SCHEMA = 1
+RECORD = "record.json"
+METRICS = "metrics.jsonl"
+MASKS = "masks.safetensors"
+ENCODER = "encoder.safetensors"
+SETTINGS = "settings.json"
+FIELDS = (
+    "schema", "id", "status", "strategy", "settings", "seed", "data", "model", "budget", "ledger",
+    "probes", "controls", "masks", "provenance",
+)  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN or infinity: they become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a file atomically: temporary file, flush, fsync, rename.
+
+    Raises:
+        StoreError: The file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(_plain(value), file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """A run's record.
+
+    Raises:
+        StoreError: Missing, not JSON, of another schema, or without a field.
+    """
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StoreError(f"no record at {path}: not a run folder.") from error
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path} is not a readable record: {error}.") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        found = record.get("schema") if isinstance(record, dict) else "none"
+        raise StoreError(f"{path} has schema {found}; this maskbench reads {SCHEMA}.")
+    missing = [name for name in FIELDS if name not in record]
+    if missing:
+        raise StoreError(f"{path} lacks {', '.join(missing)}.")
+    return record
+
+
+class MetricsFile:
+    """The append-only metrics file of a run: one JSON object per line.
+
+    Args:
+        path: The file; created, never overwritten.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("x", encoding="utf-8")
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add one line and hand it to the operating system."""
+        self._file.write(json.dumps(_plain(row)) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """No more lines."""
+        self._file.close()
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The metric lines of a run; a torn last line is left out."""
+    path = folder / METRICS
+    rows: list[dict[str, Any]] = []
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                continue
+    return rows
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of runs.
+
+    Args:
+        root: The folder; created when the first run starts.
+    """
+
+    root: Path
+
+    def folders(self) -> list[Path]:
+        """Every run folder, by name."""
+        if not self.root.is_dir():
+            return []
+        return sorted(path.parent for path in self.root.glob(f"*/{RECORD}"))
+
+    def records(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """Every readable record, and a line for each that is not."""
+        return read_all(self.folders())
+
+    def finished(self, run_id: str) -> Path | None:
+        """The latest finished run with these settings, if there is one."""
+        for folder in reversed(self._attempts(run_id)):
+            try:
+                if read_record(folder)["status"] == "finished":
+                    return folder
+            except StoreError:
+                continue
+        return None
+
+    def create(self, run_id: str) -> Path:
+        """A new folder for a run; ``-2``, ``-3``... when earlier ones exist (they are kept).
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        attempt = 1
+        while True:
+            folder = self.root / (run_id if attempt == 1 else f"{run_id}-{attempt}")
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                if self.root.exists() and not self.root.is_dir():
+                    raise StoreError(f"{self.root} is not a folder; choose --out.") from None
+                attempt += 1
+            except OSError as error:
+                raise StoreError(
+                    f"cannot create {folder}: {error.strerror or error}. Choose another --out."
+                ) from error
+            else:
+                return folder
+
+    def find(self, name: str) -> Path:
+        """A run by folder, or by the name (or a unique beginning) it has in the store.
+
+        Raises:
+            UsageError: No such run, or more than one.
+        """
+        path = Path(name)
+        if (path / RECORD).is_file():
+            return path
+        names = {folder.name: folder for folder in self.folders()}
+        if name in names:
+            return names[name]
+        near = [folder for key, folder in names.items() if key.startswith(name)]
+        if len(near) == 1:
+            return near[0]
+        if near:
+            several = ", ".join(folder.name for folder in near)
+            raise UsageError(f"{name!r} is the beginning of several runs: {several}.")
+        raise UsageError(f"{unknown('run', name, names)} Looked in {self.root}/.")
+
+    def _attempts(self, run_id: str) -> list[Path]:
+        found = [
+            folder
+            for folder in self.folders()
+            if folder.name == run_id or folder.name.removeprefix(f"{run_id}-").isdigit()
+        ]
+        return sorted(found, key=lambda folder: (len(folder.name), folder.name))
+
+
+def read_all(folders: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Records of folders (each with its ``folder`` added), and a line for each unreadable one."""
+    records, refused = [], []
+    for folder in folders:
+        try:
+            records.append({**read_record(folder), "folder": str(folder)})
+        except StoreError as error:
+            refused.append(str(error))
+    return records, refused

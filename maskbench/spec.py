@@ -1,0 +1,140 @@
+"""What a run is asked to do, and the resolved settings it is known by."""
+
+import hashlib
+import json
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from maskbench.errors import UsageError, unknown
+from maskbench.shape import PRESETS, Preset
+
+DEFAULT_BUDGET = "8ep"
+
+
+class Request(BaseModel):
+    """A run as a user asks for it; ``None`` means the preset's or the obvious choice."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: str
+    budget: str = DEFAULT_BUDGET
+    data: str = "scenes"
+    model: str = "nano"
+    seed: int = 0
+    sets: tuple[str, ...] = ()
+    hidden: int | None = None
+    batch: int | None = None
+    lr: float | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    compile: bool = False
+    limit: int | None = None
+    draws: int = 10
+    max_bad: float = 0.01
+
+
+class RunSettings(BaseModel):
+    """Everything a result depends on, resolved; two runs with equal settings are the same run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: str
+    strategy_settings: dict[str, Any]
+    strategy_digest: str | None = Field(description="SHA-256 of a user's own strategy file")
+    budget: str
+    data: str
+    data_fingerprint: str
+    limit: int | None
+    max_bad: float
+    model: str
+    hidden: int
+    batch: int
+    base_lr: float
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    seed: int
+    device: Literal["cpu", "cuda"]
+    precision: Literal["fp32", "bf16"]
+    compile: bool
+    draws: int
+
+    def run_id(self) -> str:
+        """A readable name that ends in a hash of all settings."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        strategy = self.strategy.rpartition(":")[2]
+        words = (strategy, self.model, self.budget, f"s{self.seed}", digest)
+        return "-".join(re.sub(r"[^A-Za-z0-9.+_]", "_", word) for word in words)
+
+
+def preset(name: str) -> Preset:
+    """A model preset by name.
+
+    Raises:
+        UsageError: No such preset.
+    """
+    if name not in PRESETS:
+        raise UsageError(unknown("model preset", name, PRESETS))
+    return PRESETS[name]
+
+
+def check_numbers(request: Request) -> None:
+    """Refuse numbers that cannot be, with the allowed range.
+
+    Raises:
+        UsageError: A number is out of its range.
+    """
+    patches = preset(request.model).shape.patches
+    ranges = {
+        "--hidden": (request.hidden, 1, patches - 1),
+        "--seed": (request.seed, 0, 2**63 - 1),
+        "--limit": (request.limit, 1, None),
+        "--draws": (request.draws, 1, 1000),
+        "--max-bad": (request.max_bad, 0, 1),
+    }
+    for option, (value, low, high) in ranges.items():
+        if value is not None and (value < low or (high is not None and value > high)):
+            upper = f"{high:,}" if high is not None else "the number of images"
+            raise UsageError(f"{option} {value} is out of range: choose {low} to {upper}.")
+    if request.lr is not None and not 0 < request.lr < 1000:
+        raise UsageError(f"--lr {request.lr} is out of range: choose a number above 0.")
+
+
+def strategy_settings(cls: Any, sets: tuple[str, ...]) -> Any:
+    """A strategy's settings from ``key=value`` texts.
+
+    Args:
+        cls: The strategy class.
+        sets: What ``--set`` was given.
+
+    Raises:
+        UsageError: No ``=``, an unknown or repeated key, or a value of the wrong kind; the
+            message lists the settings with defaults and help.
+    """
+    from pydantic import ValidationError
+
+    fields = cls.Settings.model_fields
+    table = "".join(
+        f"\n  {name} = {field.default}  ({field.description or 'no description'})"
+        for name, field in fields.items()
+    )
+    listing = f"\nSettings of this strategy:{table or ' none'}"
+    values: dict[str, str] = {}
+    for text in sets:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set {text!r} is not key=value.{listing}")
+        if key not in fields:
+            raise UsageError(unknown("setting", key, fields) + listing)
+        if key in values:
+            raise UsageError(f"--set {key} is given twice.")
+        values[key] = value
+    try:
+        return cls.Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        given = values.get(where)
+        raise UsageError(f"--set {where}={given}: {first['msg'].lower()}.{listing}") from error

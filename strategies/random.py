@@ -1,0 +1,28 @@
+"""Random masking, the baseline everything is compared with.
+
+Source: He et al., Masked Autoencoders Are Scalable Vision Learners, arXiv 2111.06377, section 3.
+Hides a uniformly random set of patches, another one for every image at every step: no position
+and no content is preferred, so the task is neither easy nor hard by choice.
+"""
+
+import torch
+
+from maskbench.strategy import Batch, Context, Mask, MaskStrategy
+
+
+class Random(MaskStrategy):
+    """Uniform noise per patch; the patches with the highest noise are hidden."""
+
+    family = "data-free"
+    source = "He et al., arXiv 2111.06377"
+    summary = "hides a uniformly random set of patches, another one for every image and step"
+
+    def mask(self, batch: Batch, context: Context) -> Mask:
+        """Hide the ``hidden`` highest of independent uniform numbers (float32: no ties)."""
+        noise = torch.rand(
+            len(batch.images),
+            context.grid.patches,
+            generator=context.generator("mask"),
+            device=context.device,
+        )
+        return Mask.from_scores(noise, context.grid)

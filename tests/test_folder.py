@@ -1,0 +1,506 @@
+"""Image folders: what is accepted, what is refused and in which words, and what comes out."""
+
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from maskbench.data import decode
+from maskbench.data.folder import open_folder
+from maskbench.data.source import Images
+from maskbench.errors import DataError, UsageError
+
+SIDE = 32
+CIFAR = Path(__file__).parents[1].parent / "shared" / "data" / "cifar10.tar.xz"
+
+Make = Callable[..., Path]
+
+
+def noise(seed: int, height: int = SIDE, width: int = SIDE) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def put(path: Path, seed: int = 0, height: int = SIDE, width: int = SIDE) -> Path:
+    """A noise image; the format follows the suffix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise(seed, height, width)).save(path)
+    return path
+
+
+def dataset(root: Path, per_class: int = 3, test: str = "test") -> Path:
+    """Classes cat and dog; every image has a seed of its own: 100 * split + 10 * class + index."""
+    for s, split in enumerate(("train", test)):
+        for c, name in enumerate(("cat", "dog")):
+            for i in range(per_class):
+                put(root / split / name / f"{i}.png", 100 * s + 10 * c + i)
+    return root
+
+
+def flat(root: Path, count: int) -> Path:
+    for i in range(count):
+        put(root / f"{i:03}.png", i)
+    return root
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "my data"
+
+
+@pytest.fixture
+def opened(data: Path, tmp_path: Path) -> Callable[..., Images]:
+    def call(max_bad: float = 0.01, side: int = SIDE, path: Path = data) -> Images:
+        return open_folder(path, side, tmp_path / "cache", max_bad)
+
+    return call
+
+
+def refusal(opened: Callable[..., Images], **options: object) -> str:
+    with pytest.raises(DataError) as caught:
+        opened(**options)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def reasons(images: Images) -> dict[str, str]:
+    assert images.notes["skipped"]["count"] == len(images.notes["skipped"]["files"])
+    return {bad["path"]: bad["reason"] for bad in images.notes["skipped"]["files"]}
+
+
+# What comes out
+
+
+@pytest.mark.parametrize("test", ["test", "val"])
+def test_pixels_labels_and_ids_belong_together(
+    data: Path, opened: Callable[..., Images], test: str
+) -> None:
+    images = opened(path=dataset(data, test=test))
+    assert images.name == "folder:my-data"
+    assert images.classes == ("cat", "dog")
+    assert images.test is not None
+    for s, (split, folder) in enumerate([(images.train, "train"), (images.test, test)]):
+        assert split.labels is not None
+        assert split.labels.tolist() == [0, 0, 0, 1, 1, 1]
+        assert list(split.ids) == [f"{folder}/{c}/{i}.png" for c in ("cat", "dog") for i in "012"]
+        for i in range(6):
+            np.testing.assert_array_equal(split.images[i], noise(100 * s + 10 * (i // 3) + i % 3))
+    assert images.notes["stored"] == SIDE
+    assert images.notes["skipped"] == {"count": 0, "share": 0.0, "files": []}
+    assert images.notes["exif"] == "orientation not applied"
+
+
+def test_images_are_memory_mapped_and_read_only(data: Path, opened: Callable[..., Images]) -> None:
+    images = opened(path=dataset(data))
+    assert isinstance(images.train.images, np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        images.train.images[0] = 0
+
+
+def test_labels_follow_the_class_folder_where_paths_sort_otherwise(
+    data: Path, opened: Callable[..., Images]
+) -> None:
+    for split in ("train", "test"):
+        put(data / split / "cat" / "0.png", 1)
+        put(data / split / "cat-2" / "0.png", 2)  # "cat-2/" sorts before "cat/"
+    images = opened()
+    assert images.classes == ("cat", "cat-2")
+    assert list(images.train.ids) == ["train/cat-2/0.png", "train/cat/0.png"]
+    assert images.train.labels is not None
+    assert images.train.labels.tolist() == [1, 0]
+
+
+def test_flat_folder_has_no_classes_and_no_test_split(
+    data: Path, opened: Callable[..., Images]
+) -> None:
+    flat(data, 3)
+    (data / "empty" / "deeper").mkdir(parents=True)
+    images = opened()
+    assert images.classes == ()
+    assert images.train.labels is None
+    assert images.test is None
+    assert list(images.train.ids) == ["000.png", "001.png", "002.png"]
+    assert "flat" in images.notes["layout"]
+
+
+def test_nested_images_count_and_hidden_ones_do_not(
+    data: Path, opened: Callable[..., Images]
+) -> None:
+    dataset(data, per_class=1)
+    put(data / "train" / "cat" / "deep" / "er" / "x.png")
+    put(data / "train" / ".hidden" / "x.png")
+    put(data / "train" / "cat" / ".cache" / "x.png")
+    (data / "train" / "cat" / ".DS_Store").write_text("x")
+    images = opened()
+    assert list(images.train.ids) == [
+        "train/cat/0.png",
+        "train/cat/deep/er/x.png",
+        "train/dog/0.png",
+    ]
+    assert reasons(images) == {}
+
+
+def test_val_is_ignored_beside_test_and_noted(data: Path, opened: Callable[..., Images]) -> None:
+    put(dataset(data) / "val" / "other" / "x.png")
+    images = opened()
+    assert images.test is not None
+    assert images.test.ids[0].startswith("test/")
+    assert "val/ ignored" in images.notes["layout"]
+
+
+def test_order_and_fingerprint_do_not_depend_on_the_order_of_creation(
+    tmp_path: Path, opened: Callable[..., Images]
+) -> None:
+    names = [f"{split}/{c}/{i}.png" for split in ("train", "test") for c in "ab" for i in range(4)]
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(names))
+        for i in order:
+            put(tmp_path / str(seed) / names[i], int(i))
+    first, *others = [opened(path=tmp_path / str(seed)) for seed in range(3)]
+    for other in others:
+        assert other.fingerprint == first.fingerprint
+        assert other.train.ids == first.train.ids
+        np.testing.assert_array_equal(other.train.images, first.train.images)
+
+
+@pytest.mark.parametrize("change", ["pixel", "label", "name"])
+def test_fingerprint_changes_with_pixels_labels_and_ids(
+    tmp_path: Path, opened: Callable[..., Images], change: str
+) -> None:
+    first, second = dataset(tmp_path / "1"), dataset(tmp_path / "2")
+    victim = second / "train" / "cat" / "2.png"
+    if change == "pixel":
+        put(victim, 999)
+    else:
+        victim.rename(second / "train" / ("dog/00.png" if change == "label" else "cat/20.png"))
+    assert opened(path=first).fingerprint != opened(path=second).fingerprint
+
+
+# What is stored
+
+
+def test_roomy_images_are_stored_larger_and_a_tight_one_changes_that(
+    data: Path, opened: Callable[..., Images]
+) -> None:
+    put(data / "0.png", 0, 36, 40)
+    put(data / "1.png", 1, 60, 48)
+    assert opened().train.images.shape == (2, 36, 36, 3)
+    put(data / "2.png", 2, 35, 90)
+    images = opened()
+    assert images.train.images.shape == (3, 32, 32, 3)
+    assert images.notes["stored"] == 32
+    assert opened(side=28).train.images.shape == (3, 32, 32, 3)  # 28 * 8 // 7
+    assert opened(side=24).train.images.shape == (3, 27, 27, 3)
+
+
+def test_crop_takes_the_middle_and_resizing_averages(
+    data: Path, opened: Callable[..., Images]
+) -> None:
+    data.mkdir()
+    wide = noise(5, 32, 50)
+    Image.fromarray(wide).save(data / "wide.png")
+    large = np.zeros((64, 128, 3), np.uint8)
+    large[::2, 32:96] = 200  # fine stripes in the middle square only
+    Image.fromarray(large).save(data / "x-large.png")
+    images = opened().train.images
+    np.testing.assert_array_equal(images[0], wide[:, 9:41])
+    assert abs(int(images[1, 4:-4, 4:-4].min()) - 100) <= 6  # antialiased: neither 0 nor 200
+    assert abs(int(images[1, 4:-4, 4:-4].max()) - 100) <= 6
+
+
+def test_every_kind_of_pixel_becomes_rgb(data: Path, opened: Callable[..., Images]) -> None:
+    data.mkdir()
+    ramp = np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))
+    grey = Image.fromarray(ramp)
+    grey.save(data / "grey.png")
+    Image.fromarray(ramp.astype(np.uint16) * 256 + 77).save(data / "deep.png")
+    Image.fromarray(ramp.astype(np.uint16) * 256 + 77).save(data / "deep.tif")
+    grey.convert("P").save(data / "palette.png", transparency=bytes(range(256)))
+    grey.convert("LA").save(data / "alpha.png")
+    grey.convert("RGBA").save(data / "rgba.webp", lossless=True)
+    Image.merge("CMYK", [grey, grey, grey, Image.new("L", grey.size)]).save(data / "cmyk.tif")
+    images = opened()
+    assert reasons(images) == {}
+    expected = np.repeat(ramp[..., None], 3, 2)
+    for id_, image in zip(images.train.ids, images.train.images, strict=True):
+        np.testing.assert_array_equal(image, 255 - expected if "cmyk" in id_ else expected, id_)
+
+
+def test_exif_orientation_is_not_applied(data: Path, opened: Callable[..., Images]) -> None:
+    data.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    Image.fromarray(noise(1)).save(data / "x.png", exif=exif)
+    np.testing.assert_array_equal(opened().train.images[0], noise(1))
+
+
+# What is skipped
+
+
+def test_bad_files_are_skipped_counted_and_named(
+    data: Path, opened: Callable[..., Images], tmp_path: Path
+) -> None:
+    dataset(data)
+    cat = data / "train" / "cat"
+    (cat / "note.txt").write_text("not an image at all")
+    (cat / "zero.png").touch()
+    put(cat / "small.png", 0, 16, 20)
+    jpeg = put(cat / "cut.jpg", 0, 64, 64).read_bytes()
+    (cat / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    png = put(cat / "rotten.png", 0, 64, 64).read_bytes()
+    (cat / "rotten.png").write_bytes(png[:200] + bytes(100) + png[300:])
+    Image.fromarray(np.zeros((32, 32), np.float32)).save(cat / "float.tif")
+    put(cat / "png.png", 77).rename(cat / "named.jpg")  # a PNG all the same: fine
+    put(cat / "Ünïcode 猫.png", 78)  # fine
+    put(data / "test" / "loose.png")
+    (cat / "out.png").symlink_to(put(tmp_path / "elsewhere.png"))
+    (cat / "in.png").symlink_to(cat / "0.png")  # fine
+    (cat / "gone.png").symlink_to(cat / "nowhere.png")
+    images = opened(max_bad=0.5)
+    found = reasons(images)
+    assert found.pop("train/cat/cut.jpg").startswith("image file is truncated")
+    assert found.pop("train/cat/rotten.png")
+    assert found == {
+        "train/cat/note.txt": "not an image",
+        "train/cat/zero.png": "empty file",
+        "train/cat/small.png": "smaller than 32 px: 20x16",
+        "train/cat/float.tif": "floating-point pixels",
+        "train/cat/out.png": "link out of the folder",
+        "train/cat/gone.png": "not a regular file",
+        "test/loose.png": "not in a class folder",
+    }
+    assert images.notes["skipped"]["share"] == 9 / (9 + 12 + 3)
+    usable = ["0.png", "1.png", "2.png", "in.png", "named.jpg", "Ünïcode 猫.png"]
+    cats = [i for i in images.train.ids if i.startswith("train/cat/")]
+    assert cats == sorted(f"train/cat/{n}" for n in usable)
+    assert images.train.labels is not None
+    assert images.train.labels.tolist() == [0] * 6 + [1] * 3
+    place = images.train.ids.index("train/cat/named.jpg")
+    np.testing.assert_array_equal(images.train.images[place], noise(77))
+
+
+def test_only_the_first_twenty_skipped_files_are_named(
+    data: Path, opened: Callable[..., Images]
+) -> None:
+    flat(data, 1)
+    for i in range(30):
+        (data / f"n{i:02}.txt").write_text("x")
+    skipped = opened(max_bad=1.0).notes["skipped"]
+    assert skipped["count"] == 30
+    assert [bad["path"] for bad in skipped["files"]] == [f"n{i:02}.txt" for i in range(20)]
+
+
+def test_huge_images_are_refused_before_decoding(
+    data: Path, opened: Callable[..., Images], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat(data, 3)
+    put(data / "huge.png", 0, 40, 80)
+    monkeypatch.setattr(decode, "MAX_PIXELS", 40 * 80 - 1)
+    assert reasons(opened(max_bad=0.5)) == {"huge.png": "too many pixels"}
+
+
+@pytest.mark.parametrize("pixels", [20_000, 1_000])
+def test_pillows_own_pixel_limit_neither_warns_nor_crashes(
+    data: Path, opened: Callable[..., Images], monkeypatch: pytest.MonkeyPatch, pixels: int
+) -> None:
+    put(data / "large.png", 0, 150, 150)
+    put(data / "small.png", 0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels)  # over it: a warning; twice: an error
+    found = reasons(opened(max_bad=0.5))
+    assert found == ({} if pixels == 20_000 else {"large.png": "too many pixels"})
+
+
+def test_names_that_a_terminal_cannot_take_are_escaped(
+    data: Path, opened: Callable[..., Images]
+) -> None:
+    put(data / "a\x1b[31m.png")
+    Path(os.fsdecode(os.fsencode(data) + b"/b\xff.png")).write_bytes(
+        (data / "a\x1b[31m.png").read_bytes()
+    )
+    assert list(opened().train.ids) == ["a\\x1b[31m.png", "b\\udcff.png"]
+
+
+def test_max_bad_is_a_limit_that_may_be_reached_not_passed(
+    data: Path, opened: Callable[..., Images]
+) -> None:
+    flat(data, 71)
+    for i in range(29):
+        (data / f"bad{i:02}.png").write_text("x")
+    assert opened(max_bad=0.29).notes["skipped"]["count"] == 29
+    text = refusal(opened, max_bad=0.28)  # the pack exists now: the limit holds all the same
+    for part in ("29 of 100 files", "29 %", "28 %", "bad00.png (not an image)", "--max-bad"):
+        assert part in text
+    assert "bad02.png" in text
+    assert "bad03.png" not in text
+    assert "29 of 100" in refusal(opened)
+
+
+def test_max_bad_counts_files_that_fail_only_when_decoded(
+    data: Path, opened: Callable[..., Images]
+) -> None:
+    path = put(flat(data, 3) / "cut.png", 0, 64, 64)
+    path.write_bytes(path.read_bytes()[:2000])
+    assert "1 of 4 files" in refusal(opened)
+    assert opened(max_bad=0.25).train.images.shape[0] == 3
+
+
+def test_max_bad_must_be_a_share(data: Path, opened: Callable[..., Images]) -> None:
+    with pytest.raises(UsageError, match="--max-bad"):
+        opened(max_bad=1.5, path=flat(data, 1))
+
+
+# What is refused
+
+
+def test_missing_path_and_file_as_path(data: Path, opened: Callable[..., Images]) -> None:
+    assert "does not exist" in refusal(opened)
+    data.write_text("x")
+    text = refusal(opened)
+    assert "is a file, not a folder" in text
+    assert str(data) in text
+
+
+def test_empty_folder(data: Path, opened: Callable[..., Images]) -> None:
+    (data / "also empty").mkdir(parents=True)
+    (data / ".hidden").write_text("x")
+    text = refusal(opened)
+    assert f"{data} holds no files" in text
+    assert "Expected are train/ and test/" in text
+
+
+@pytest.mark.parametrize(("only", "missing"), [("train", "test/ or val/"), ("val", "train/")])
+def test_missing_split(data: Path, opened: Callable[..., Images], only: str, missing: str) -> None:
+    put(data / only / "cat" / "0.png")
+    text = refusal(opened)
+    assert f"{data} has {only}/ but no {missing}" in text
+    assert "Add the missing split" in text
+
+
+def test_class_folders_without_train(data: Path, opened: Callable[..., Images]) -> None:
+    text = refusal(opened, path=dataset(data) / "train")
+    assert "no train/ but cat/, dog/" in text
+    assert "give its parent" in text
+    assert "flat folder" in text
+    put(data / "train" / "x.png")
+    assert "beside loose files" in refusal(opened, path=data / "train")
+
+
+def test_loose_images_in_train(data: Path, opened: Callable[..., Images]) -> None:
+    flat(data / "train", 2)
+    flat(data / "test", 2)
+    text = refusal(opened)
+    assert f"{data / 'train'} holds 2 loose files" in text
+    assert f"--data folder:{data / 'train'}" in text
+
+
+def test_empty_split(data: Path, opened: Callable[..., Images]) -> None:
+    (data / "train").mkdir(parents=True)
+    (data / "test").mkdir()
+    assert f"{data / 'train'} is empty" in refusal(opened)
+
+
+def test_one_class_only(data: Path, opened: Callable[..., Images]) -> None:
+    put(data / "train" / "cat" / "0.png")
+    put(data / "test" / "cat" / "0.png")
+    text = refusal(opened)
+    assert "one class only, 'cat'" in text
+    assert "at least two class folders" in text
+
+
+def test_splits_with_different_classes(data: Path, opened: Callable[..., Images]) -> None:
+    dataset(data)
+    put(data / "test" / "emu" / "0.png")
+    for i in range(6):
+        put(data / "train" / f"x{i}" / "0.png")
+    text = refusal(opened)
+    assert "train/x0, train/x1, train/x2, train/x3, train/x4 and 2 more" in text
+    assert "same class folders" in text
+
+
+@pytest.mark.parametrize("kind", ["empty", "header", "pixels", "link"])
+def test_class_without_usable_image(
+    data: Path, opened: Callable[..., Images], tmp_path: Path, kind: str
+) -> None:
+    emu = put(dataset(data) / "train" / "emu" / "0.png", 0, 64, 64)
+    put(data / "test" / "emu" / "0.png")
+    raw = emu.read_bytes()
+    emu.unlink()
+    if kind == "link":
+        emu.parent.rmdir()
+        emu.parent.symlink_to(put(tmp_path / "elsewhere" / "x.png").parent)
+    elif kind != "empty":
+        emu.write_bytes(raw[: 4 if kind == "header" else 2000])
+    text = refusal(opened, max_bad=0.5)
+    assert "The train split" in text
+    assert "no usable image of emu" in text
+    assert "Add images" in text
+
+
+def test_split_that_is_a_link(data: Path, opened: Callable[..., Images], tmp_path: Path) -> None:
+    dataset(tmp_path / "real")
+    data.mkdir()
+    for split in ("train", "test"):
+        (data / split).symlink_to(tmp_path / "real" / split)
+    assert "train is a link" in refusal(opened)
+
+
+def test_all_files_bad(data: Path, opened: Callable[..., Images]) -> None:
+    data.mkdir()
+    for i in range(3):
+        (data / f"{i}.jpg").write_text("x")
+    text = refusal(opened, max_bad=1.0)
+    assert "None of the 3 files" in text
+    assert "0.jpg (not an image)" in text
+    assert "JPEG, PNG" in text
+
+
+def test_images_smaller_than_the_models_input(data: Path, opened: Callable[..., Images]) -> None:
+    put(data / "0.png", 0, 16, 20)
+    put(data / "1.png", 0, 31, 90)
+    text = refusal(opened, max_bad=1.0)
+    assert "2 of 2 files" in text
+    assert "smaller than the model's input of 32x32 px" in text
+    assert "20x16" in text
+    assert "--model" in text
+    put(data / "2.png")
+    assert "2 of 3 files" in refusal(opened, max_bad=0.5)
+    assert opened(max_bad=0.67).train.images.shape == (1, 32, 32, 3)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_folder(data: Path, opened: Callable[..., Images]) -> None:
+    dataset(data)
+    (data / "train" / "cat").chmod(0)
+    try:
+        assert "cannot be read" in refusal(opened)
+    finally:
+        (data / "train" / "cat").chmod(0o700)
+
+
+# Real images
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not CIFAR.exists(), reason=f"{CIFAR} is not there")
+def test_cifar10(tmp_path: Path) -> None:
+    with tarfile.open(CIFAR, "r|xz") as archive:
+        for member in archive:
+            if member.isfile() and int(Path(member.name).stem) < 50:
+                archive.extract(member, tmp_path / "cifar10", filter="data")
+    images = open_folder(tmp_path / "cifar10", SIDE, tmp_path / "cache")
+    assert images.name == "folder:cifar10"
+    assert len(images.classes) == 10
+    assert images.notes["skipped"]["count"] == 0
+    assert images.test is not None
+    for split in (images.train, images.test):
+        assert split.images.shape == (500, 32, 32, 3)
+        assert split.labels is not None
+        np.testing.assert_array_equal(split.labels, np.repeat(np.arange(10), 50))
+        assert 30 < split.images.std() < 90
+    with Image.open(tmp_path / "cifar10" / images.train.ids[123]) as image:
+        np.testing.assert_array_equal(images.train.images[123], np.asarray(image))

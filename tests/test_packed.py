@@ -1,0 +1,240 @@
+"""Packs: decoded once, complete or absent, packed anew when something changed."""
+
+import json
+import os
+import threading
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskbench.data import decode, packed
+from maskbench.data.folder import open_folder
+from maskbench.data.source import Images
+from maskbench.errors import DataError, StoreError
+from maskbench.events import Silent
+
+SIDE = 32
+
+
+class Watcher(Silent):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.stages: list[tuple[str, int]] = []
+        self.messages: list[str] = []
+        self.open = 0
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        self.stages.append((label, total))
+        self.open += 1
+
+    def finish(self) -> None:
+        self.open -= 1
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 150), ("test", 2)):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "pets" / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i:03}.bmp")
+    return tmp_path / "pets"
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "store" / "data"
+
+
+def packs(cache: Path) -> list[Path]:
+    return sorted(cache.iterdir()) if cache.exists() else []
+
+
+def same(first: Images, second: Images) -> None:
+    assert first.fingerprint == second.fingerprint
+    assert first.notes == second.notes
+    assert first.train.ids == second.train.ids
+    np.testing.assert_array_equal(first.train.images, second.train.images)
+
+
+def test_second_opening_decodes_nothing(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = open_folder(data, SIDE, cache)
+
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("a file was opened as an image")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    watcher = Watcher()
+    same(first, open_folder(data, SIDE, cache, progress=watcher))
+    assert watcher.stages == []
+    assert len(packs(cache)) == 1
+    assert packs(cache)[0].name.startswith("pets-")
+
+
+def test_progress_names_every_stage(data: Path, cache: Path) -> None:
+    watcher = Watcher()
+    open_folder(data, SIDE, cache, progress=watcher)
+    stages = [("measuring images", 304), ("packing train", 300), ("packing test", 4)]
+    assert watcher.stages == stages
+    assert watcher.open == 0
+    assert watcher.messages == []
+
+
+def test_record_says_how_it_was_packed(data: Path, cache: Path) -> None:
+    open_folder(data, SIDE, cache)
+    facts = json.loads((packs(cache)[0] / "pack.json").read_text())
+    assert facts["counts"] == {"train": 300, "test": 4}
+    assert set(facts["notes"]) == {"layout", "stored", "exif", "pillow", "numpy", "skipped"}
+    assert str(data.parent) not in json.dumps(facts)
+
+
+@pytest.mark.parametrize("change", ["time", "side", "more", "less", "place"])
+def test_a_change_packs_anew(data: Path, cache: Path, change: str) -> None:
+    first = open_folder(data, SIDE, cache)
+    victim = data / "train" / "cat" / "000.bmp"
+    if change == "time":
+        pixels = np.zeros((SIDE, SIDE, 3), np.uint8)
+        Image.fromarray(pixels).save(victim)
+        os.utime(victim, ns=(0, 1))
+    elif change == "more":
+        (victim.parent / "new.bmp").write_bytes(victim.read_bytes())
+    elif change == "less":
+        victim.unlink()
+    elif change == "place":
+        (data.parent / "else").mkdir()
+        data = data.rename(data.parent / "else" / "pets")
+    second = open_folder(data, 24 if change == "side" else SIDE, cache)
+    assert len(packs(cache)) == 2
+    assert (first.fingerprint == second.fingerprint) == (change == "place")
+    if change == "time":
+        assert second.train.images[0].max() == 0
+        assert first.train.images[0].max() > 0
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError("while writing")])
+def test_interrupted_packing_leaves_nothing_behind(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    calls = iter(range(1000))
+    real = decode.pixels
+
+    def failing(path: str, side: int) -> bytes | str:
+        if next(calls) == 280:
+            raise error
+        return real(path, side)
+
+    watcher = Watcher()
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "pixels", failing)
+        with pytest.raises((KeyboardInterrupt, MemoryError)):
+            open_folder(data, SIDE, cache, progress=watcher)
+    assert watcher.open == 0
+    assert packs(cache) == []
+    assert len(open_folder(data, SIDE, cache).train) == 300
+
+
+def test_what_a_killed_process_leaves_is_not_taken_for_a_pack(data: Path, cache: Path) -> None:
+    first = open_folder(data, SIDE, cache)
+    [pack] = packs(cache)
+    pack.rename(cache / f".{pack.name}.1-deadbeef")
+    (cache / f".{pack.name}.1-deadbeef" / "pack.json").unlink()
+    watcher = Watcher()
+    same(first, open_folder(data, SIDE, cache, progress=watcher))
+    assert watcher.messages == []
+    assert len(watcher.stages) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("pack.json", None),
+        ("pack.json", b"{"),
+        ("pack.json", b"[]"),
+        ("pack.json", b'{"schema": 0}'),
+        ("train/images.u8", None),
+        ("train/images.u8", b"short"),
+        ("test/labels.npy", None),
+        ("test/labels.npy", b""),
+        ("test/ids.json", b"[]"),
+    ],
+)
+def test_damaged_pack_is_packed_anew(
+    data: Path, cache: Path, name: str, content: bytes | None
+) -> None:
+    first = open_folder(data, SIDE, cache)
+    pixels = np.array(first.train.images)
+    [pack] = packs(cache)
+    (pack / name).unlink()
+    if content is not None:
+        (pack / name).write_bytes(content)
+    watcher = Watcher()
+    second = open_folder(data, SIDE, cache, progress=watcher)
+    assert len(watcher.messages) == 1
+    assert "damaged" in watcher.messages[0]
+    assert second.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(second.train.images, pixels)
+    assert packs(cache) == [pack]
+
+
+def test_pack_of_a_faster_process_is_used(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = packed._commit
+    inner: list[Images] = []
+
+    def late(temporary: Path, target: Path) -> None:
+        monkeypatch.setattr(packed, "_commit", real)
+        inner.append(open_folder(data, SIDE, cache))  # somebody else finishes first
+        (target / "theirs").touch()
+        real(temporary, target)
+
+    monkeypatch.setattr(packed, "_commit", late)
+    same(open_folder(data, SIDE, cache), inner[0])
+    [pack] = packs(cache)
+    assert (pack / "theirs").exists()
+
+
+def test_two_threads_pack_the_same_folder(data: Path, cache: Path) -> None:
+    results: list[Images] = []
+    threads = [
+        threading.Thread(target=lambda: results.append(open_folder(data, SIDE, cache)))
+        for _ in range(2)
+    ]
+    before = list(warnings.filters)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    same(*results)
+    assert len(packs(cache)) == 1
+    assert list(warnings.filters) == before  # muting Pillow's warnings did not stick
+
+
+def test_cache_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match=r"cannot be written.*0\.9 MB.*choose another run store"):
+        open_folder(data, SIDE, tmp_path / "file" / "data")
+
+
+def test_split_whose_images_all_fail_is_refused_not_mapped(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = decode.pixels
+    monkeypatch.setattr(
+        decode, "pixels", lambda path, side: "rotten" if "/test/" in path else real(path, side)
+    )
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"test split .* no usable image of cat, dog"):
+            open_folder(data, SIDE, cache, max_bad=0.5)
