@@ -197,3 +197,33 @@ def read_all(folders: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
         except StoreError as error:
             refused.append(str(error))
     return records, refused
+
+
+def brief(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The line a listing shows of a record."""
+    ledger = record["ledger"]
+    return {
+        "run": record["id"],
+        "status": record["status"],
+        "strategy": record["strategy"]["name"],
+        "model": record["model"]["preset"],
+        "data": record["data"]["name"],
+        "budget": record["budget"]["text"],
+        "seed": record["seed"],
+        "logreg@16": mean_accuracy(record["probes"], "logreg", 16),
+        "knn20": mean_accuracy(record["probes"], "knn20", None),
+        "minutes": ledger["seconds"]["training"] / 60 if ledger else None,
+        "folder": record.get("folder"),
+    }
+
+
+def mean_accuracy(
+    rows: list[dict[str, Any]], probe: str, shots: int | None, feature: str | None = None
+) -> float | None:
+    """Mean accuracy over draws, 0 to 1; None when no row fits."""
+    found = [
+        row["accuracy"]
+        for row in rows
+        if row["probe"] == probe and row["shots"] == shots and feature in (None, row["feature"])
+    ]
+    return sum(found) / len(found) if found else None

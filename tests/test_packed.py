@@ -165,6 +165,7 @@ def test_what_a_killed_process_leaves_is_not_taken_for_a_pack(data: Path, cache:
         ("pack.json", b'{"schema": 0}'),
         ("train/images.u8", None),
         ("train/images.u8", b"short"),
+        ("train/images.u8", bytes(300 * SIDE * SIDE * 3 + 1)),
         ("test/labels.npy", None),
         ("test/labels.npy", b""),
         ("test/ids.json", b"[]"),

@@ -1,1 +1,48 @@
-"""."""
+"""The command line: one verb per file; torch is imported only inside verbs that need it."""
+
+import os
+import sys
+
+import typer
+
+from maskbench.cli import compare, ls, run, show
+from maskbench.cli.errors import guarded
+
+app = typer.Typer(
+    name="maskbench",
+    help="Which masking strategy is worth its cost? Pretrain, probe and compare under equal budgets.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 done, 1 a bug or a broken strategy, 2 wrong usage, 4 data, 5 the loss "
+    "diverged, 74 input/output, 130 interrupted.",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"maskbench {version('maskbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Which masking strategy is worth its cost?"""
+
+
+app.command("run")(run.run)
+app.command("compare")(compare.compare)
+app.command("ls")(ls.ls)
+app.command("show")(show.show)
+
+
+def main() -> None:
+    """Entry point of the ``maskbench`` command."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.exit(guarded(app))

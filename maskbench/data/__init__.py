@@ -8,31 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from maskbench.data.kinds import KINDS, check_kind
 from maskbench.data.source import Images, Split
-from maskbench.errors import UsageError, unknown
+from maskbench.errors import UsageError
 from maskbench.events import Progress
 
-KINDS = {
-    "scenes": "built-in 32 px scenes: 10 classes, 5,000 training and 1,000 test images",
-    "folder:PATH": "an image folder with train/ and test|val/ class folders, or a flat one",
-}
 SCENES_TRAIN, SCENES_TEST = 5000, 1000
 
-__all__ = ["KINDS", "Images", "Split", "open_data"]
-
-
-def check_kind(text: str) -> None:
-    """Refuse a data kind that does not exist, before anything slow happens.
-
-    Raises:
-        UsageError: Unknown kind, or a folder without a path.
-    """
-    kind, _, rest = text.partition(":")
-    if text == "scenes" or (kind == "folder" and rest):
-        return
-    if kind == "folder":
-        raise UsageError("--data folder: needs a path, as in --data folder:PATH.")
-    raise UsageError(unknown("data kind", text, KINDS))
+__all__ = ["KINDS", "Images", "Split", "check_kind", "open_data"]
 
 
 def open_data(text: str, side: int, cache: Path, max_bad: float, progress: Progress) -> Images:

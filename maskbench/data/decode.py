@@ -98,7 +98,6 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # Pillow would clip 16-bit grey at 255
         grey = np.clip(np.asarray(image), 0, 65535) >> 8
         image = Image.fromarray(grey.astype(np.uint8))
-    image.info.pop("transparency", None)
     return image.convert("RGB")
 
 

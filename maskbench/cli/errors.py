@@ -1,0 +1,45 @@
+"""Exceptions become one paragraph and an exit code here, and nowhere else."""
+
+import os
+import sys
+import textwrap
+
+import typer
+
+from maskbench.errors import BUG, INTERRUPTED, OK, MaskbenchError
+
+_state = {"debug": False}
+
+
+def set_debug(value: bool) -> None:
+    """Remember whether tracebacks are wanted."""
+    _state["debug"] = value
+
+
+def guarded(app: typer.Typer) -> int:
+    """Run the command line and return its exit code; no traceback unless ``--debug``."""
+    try:
+        app()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else OK
+    except MaskbenchError as error:
+        return _tell(str(error), error, error.exit_code)
+    except KeyboardInterrupt as error:
+        return _tell("interrupted; what was finished is kept.", error, INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Exception as error:
+        text = f"unexpected {type(error).__name__}: {error}. This is a bug; --debug shows where."
+        return _tell(text, error, BUG)
+    return OK
+
+
+def _tell(text: str, error: BaseException, code: int) -> int:
+    if _state["debug"]:
+        import traceback
+
+        traceback.print_exception(error)
+    first, *rest = text.split("\n")
+    print("\n".join([textwrap.fill(f"maskbench: {first}", 96), *rest]), file=sys.stderr)
+    return code

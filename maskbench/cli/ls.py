@@ -1,0 +1,65 @@
+"""``maskbench ls``: runs, strategies, models and data kinds."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from maskbench.cli.options import AsJson, Debug, StoreDir
+from maskbench.errors import UsageError, unknown
+
+
+def ls(
+    what: Annotated[str, typer.Argument(help="runs, strategies, models or data.")] = "runs",
+    out: StoreDir = Path("runs"),
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """List runs (default), strategies, models or data kinds.
+
+    Examples:
+      maskbench ls
+      maskbench ls strategies --json
+    """
+    from maskbench.cli import render
+
+    listings = {"runs": _runs, "strategies": _strategies, "models": _models, "data": _data}
+    if what not in listings:
+        raise UsageError(unknown("listing", what, listings))
+    rows = listings[what](out)
+    if as_json:
+        render.as_json(rows)
+    elif rows:
+        render.table(what, rows)
+    else:
+        render.say(f"no {what} in {out}/ yet: maskbench run --strategy random makes one.")
+
+
+def _runs(out: Path) -> list[dict[str, Any]]:
+    from maskbench.results import Store, brief
+
+    records, refused = Store(out).records()
+    rows = [brief(record) for record in records]
+    return rows + [{"run": text, "status": "unreadable"} for text in refused]
+
+
+def _strategies(out: Path) -> list[dict[str, Any]]:
+    from maskbench import registry
+
+    return [asdict(entry) for entry in registry.entries()]
+
+
+def _models(out: Path) -> list[dict[str, Any]]:
+    from maskbench.shape import PRESETS
+
+    return [
+        {"name": name, "use": p.use, **asdict(p.shape), "batch": p.batch, "base_lr": p.base_lr}
+        for name, p in PRESETS.items()
+    ]
+
+
+def _data(out: Path) -> list[dict[str, Any]]:
+    from maskbench.data.kinds import KINDS
+
+    return [{"name": name, "summary": summary} for name, summary in KINDS.items()]

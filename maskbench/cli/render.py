@@ -1,0 +1,213 @@
+"""Everything the terminal shows; the only user of rich. Data to stdout, talk to stderr."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from maskbench import events
+from maskbench.results import mean_accuracy
+
+SHOTS = (1, 2, 4, 8, 16)
+FEATURES = {
+    "patchmean": "trained encoder",
+    "untrained": "untrained encoder",
+    "pixels": "raw pixels",
+}
+
+
+def as_json(value: Any) -> None:
+    """One JSON document on stdout, nothing else."""
+    json.dump(value, sys.stdout, indent=1, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def say(text: str) -> None:
+    """A line of talk, on stderr."""
+    Console(stderr=True, soft_wrap=True).print(escape(text), highlight=False)
+
+
+class Bars:
+    """Progress bars on stderr: share of the budget, loss, images/s, remaining time."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def start(self, label: str, total: int, unit: str) -> None:
+        """A bar for a stage."""
+        self.finish()
+        self._task = self._progress.add_task(escape(label), total=total, unit=unit, numbers="")
+
+    def advance(self, done: int, **values: float) -> None:
+        """Move the bar; loss and speed are written beside it."""
+        words = {"loss": "loss {:.4f}", "speed": "{:,.0f} images/s"}
+        numbers = "  ".join(words.get(n, n + " {:g}").format(v) for n, v in values.items())
+        if self._task is not None:
+            self._progress.update(self._task, completed=done, numbers=numbers)
+
+    def finish(self) -> None:
+        """Leave the bar as it is."""
+        if self._task is not None:
+            self._progress.stop_task(self._task)
+            self._task = None
+
+    def message(self, text: str) -> None:
+        """A line above the bars."""
+        self._progress.console.print(f"[dim]{escape(text)}[/dim]", highlight=False)
+
+
+@contextmanager
+def watch() -> Iterator[events.Progress]:
+    """Bars when stderr is a terminal, silence otherwise."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield events.Silent()
+        return
+    columns = (
+        SpinnerColumn(finished_text=" "),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.percentage:>3.0f}%"),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TextColumn("{task.fields[numbers]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Bars(progress)
+
+
+def percent(value: float | None) -> str:
+    """0.123 as 12.3; a dash for nothing."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def big(value: float) -> str:
+    """A large count with a scale: 1.23 T."""
+    for scale, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if abs(value) >= scale:
+            return f"{value / scale:.3g} {letter}"
+    return f"{value:g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def run_table(
+    folder: Path, record: Mapping[str, Any], *, reused: bool = False, details: bool = False
+) -> None:
+    """How a run ended: accuracy beside controls, cost, and where it lies."""
+    console = Console()
+    if reused:
+        say("this run was finished before; --fresh runs it again in a new folder.")
+    title = f"{record['strategy']['name']}, seed {record['seed']}, {record['status']}"
+    rows = [*record["probes"], *record["controls"]]
+    if rows:
+        console.print(_accuracies(rows, title))
+    else:
+        console.print(escape(f"{title}; no probes (the data has no classes, or the run ended early)"))
+    if "error" in record:
+        console.print(escape(record["error"]), style="red")
+    console.print(_costs(record))
+    if details:
+        _details(console, record)
+    console.print(f"run  {escape(str(folder))}", soft_wrap=True, highlight=False)
+
+
+def _accuracies(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    draws = len({row["draw"] for row in rows if row["draw"] is not None})
+    table = Table(
+        title=escape(title),
+        caption=f"accuracy in %, mean of {draws} draws of n labelled images per class; one seed",
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column("features")
+    shots = [n for n in SHOTS if any(row["shots"] == n for row in rows)]
+    for n in shots:
+        table.add_column(f"n={n}", justify="right")
+    table.add_column("20-NN", justify="right")
+    for feature, label in FEATURES.items():
+        own = [dict(row) for row in rows if row["feature"] == feature]
+        cells = [percent(mean_accuracy(own, "logreg", n)) for n in shots]
+        cells.append(percent(mean_accuracy(own, "knn20", None)))
+        table.add_row(label, *cells, style="bold" if feature == "patchmean" else None)
+    return table
+
+
+def _costs(record: Mapping[str, Any]) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    ledger, budget = record["ledger"], record["budget"]
+    steps = f"{budget['images']:,} images = {budget['epochs']:g} epochs = {budget['steps']:,} steps"
+    table.add_row("budget", f"{escape(budget['text'])} = {steps}")
+    if ledger:
+        seconds = ledger["seconds"]["training"]
+        relative = ledger["flops_relative_to_random"]
+        speed = f"{ledger['images_per_s']:,.0f} images/s"
+        table.add_row("cost", f"{big(ledger['flops_total'])}FLOP, {relative:.2f}x random's")
+        table.add_row("time", f"{duration(seconds)} of training, {speed}, on {device(record)}")
+    return table
+
+
+def device(record: Mapping[str, Any]) -> str:
+    """The device a run used, by name."""
+    found = record["provenance"]["device"]
+    return str(found["gpu"] or f"{found['cpu']} ({record['provenance']['threads']} threads)")
+
+
+def _details(console: Console, record: Mapping[str, Any]) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for key, value in record["settings"].items():
+        text = json.dumps(value) if isinstance(value, dict) else str(value)
+        table.add_row(escape(key), escape(text))
+    provenance = record["provenance"]
+    versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
+    table.add_row("versions", escape(versions))
+    table.add_row("commit", escape(str(provenance["commit"])))
+    table.add_row("when", escape(f"{provenance['started']} to {provenance['finished']}"))
+    skipped = record["data"].get("skipped")
+    if skipped and skipped["count"]:
+        files = "; ".join(f"{bad['path']} ({bad['reason']})" for bad in skipped["files"])
+        table.add_row("skipped", escape(f"{skipped['count']} files: {files}"))
+    console.print(table)
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of one shape as a table; numbers on the right."""
+    shown = Table(title=escape(title), title_justify="left")
+    columns = [name for name in rows[0] if name != "folder"]
+    for name in columns:
+        numeric = any(isinstance(row.get(name), int | float) for row in rows)
+        shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*(_cell(name, row.get(name)) for name in columns))
+    Console().print(shown)
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, float) and ("@" in name or name == "knn20"):
+        return percent(value)
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "-" if value is None else escape(str(value))

@@ -1,0 +1,116 @@
+"""``maskbench run``: pretrain one strategy under a budget and probe it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskbench.cli.options import AsJson, Debug, StoreDir
+from maskbench.spec import DEFAULT_BUDGET
+
+_RECIPE = "Recipe"
+_MACHINE = "Machine"
+
+
+def run(
+    strategy: Annotated[
+        str, typer.Option("--strategy", "-s", help="A name from 'maskbench ls', or mine.py:Mine.")
+    ],
+    budget: Annotated[
+        str, typer.Option(help="400ep, 200step or 1.5Mimg (epochs, steps, images).")
+    ] = DEFAULT_BUDGET,
+    data: Annotated[str, typer.Option(help="scenes (built in), or folder:PATH.")] = "scenes",
+    model: Annotated[str, typer.Option(help="Preset: see 'maskbench ls models'.")] = "nano",
+    seed: Annotated[int, typer.Option(help="Weights, order, crops and masks.")] = 0,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy; repeatable."),
+    ] = None,
+    out: StoreDir = Path("runs"),
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Run again, in a new folder, even if it was finished.")
+    ] = False,
+    as_json: AsJson = False,
+    hidden: Annotated[
+        int | None,
+        typer.Option(help="Hidden patches per image.  [default: 3/4]", rich_help_panel=_RECIPE),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Images per step.  [default: the preset's]", rich_help_panel=_RECIPE),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate per 256 images of the batch.  [default: the preset's]",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="Use at most this many training images.", rich_help_panel=_RECIPE),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option(help="Few-shot subsets per shot.", rich_help_panel=_RECIPE)
+    ] = 10,
+    max_bad: Annotated[
+        float,
+        typer.Option(help="Share of unusable files that is tolerated.", rich_help_panel=_RECIPE),
+    ] = 0.01,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_MACHINE)
+    ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32 or bf16 (autocast).", rich_help_panel=_MACHINE)
+    ] = "auto",
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=_MACHINE)
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Pretrain a masked autoencoder under a masking strategy and a budget, and probe it.
+
+    Examples:
+      maskbench run --strategy clmae
+      maskbench run --strategy random --budget 400ep --data folder:cifar10 --model micro
+      maskbench run --strategy clmae --set last=0 --seed 1 --json
+    """
+    from maskbench.cli import render
+    from maskbench.results import Store
+    from maskbench.spec import Request, check_numbers, preset
+
+    request = Request(
+        strategy=strategy,
+        budget=budget,
+        data=data,
+        model=model,
+        seed=seed,
+        sets=tuple(sets or ()),
+        hidden=hidden,
+        batch=batch,
+        lr=lr,
+        device=device,
+        precision=precision,
+        compile=compile_,
+        limit=limit,
+        draws=draws,
+        max_bad=max_bad,
+    )
+    preset(model)
+    check_numbers(request)
+    with render.watch() as progress:
+        progress.message("starting (loading torch)")
+        from maskbench.runner import run as carry_out
+
+        result = carry_out(request, Store(out), progress, fresh=fresh)
+    if as_json:
+        render.as_json(
+            {
+                "run": str(result.folder),
+                "status": result.record["status"],
+                "reused": result.reused,
+                "record": result.record,
+            }
+        )
+    else:
+        render.run_table(result.folder, result.record, reused=result.reused)

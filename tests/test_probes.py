@@ -1,0 +1,307 @@
+"""Probes: what a feature is, who is labelled, and that a score means what it says."""
+
+import hashlib
+import json
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from timm.models import VisionTransformer
+from torch import Tensor, nn
+
+from maskbench import seeds
+from maskbench.errors import DataError, DivergedError
+from maskbench.events import Silent
+from maskbench.model import MaskedAutoencoder
+from maskbench.probes import fewshot, suite
+from maskbench.probes.features import patch_mean, pixels, standardise
+from maskbench.probes.fewshot import subsets
+from maskbench.probes.knn import knn, vote
+from maskbench.shape import PRESETS
+
+CLASSES = ("ant", "bee", "cat", "dog")
+Labels = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+def labelled(per_class: int, classes: int = len(CLASSES)) -> tuple[list[str], Labels]:
+    labels = np.repeat(np.arange(classes, dtype=np.int64), per_class)
+    return [f"{label}/{i:04}.jpg" for i, label in enumerate(labels)], labels
+
+
+def draw(ids: list[str], labels: Labels, **changes: Any) -> dict[int, set[str]]:
+    options: dict[str, Any] = {"dataset": "toy", "draw": 0, "classes": CLASSES} | changes
+    found = subsets(ids, labels, options.pop("classes"), **options)
+    return {shots: {ids[i] for i in chosen} for shots, chosen in found.items()}
+
+
+def clusters(per_class: int, distance: float, seed: int = 0) -> tuple[Floats, Labels]:
+    """Gaussian clusters in 12 dimensions, ``distance`` deviations from the origin."""
+    rng = np.random.default_rng(seed)
+    _, labels = labelled(per_class)
+    return rng.normal(size=(len(labels), 12)) + distance * np.eye(12)[labels], labels
+
+
+def toy_rows(train: Floats, test: Floats, labels: tuple[Labels, Labels], **options: Any) -> Any:
+    ids = [f"{i}" for i in range(len(train))]
+    return suite.run_suite({"x": (train, test)}, labels, ids, CLASSES, dataset="toy", **options)
+
+
+class Listener(Silent):
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_subsets_are_nested_and_balanced() -> None:
+    ids, labels = labelled(20)
+    found = subsets(ids, labels, CLASSES, dataset="toy", draw=3)
+    assert list(found) == [1, 2, 4, 8, 16]
+    for shots, chosen in found.items():
+        assert np.bincount(labels[chosen]).tolist() == [shots] * 4
+        assert set(chosen) <= set(found[16])
+    assert len(set(found[16])) == 64
+
+
+def test_the_key_is_the_documented_one() -> None:
+    ids, labels = labelled(20)
+    texts = {sid: f"maskbench-fewshot-v1|toy|1|ant|{sid}|0" for sid in ids[:20]}
+    hashed = {s: hashlib.blake2b(t.encode(), digest_size=16).digest() for s, t in texts.items()}
+    expected = sorted(hashed, key=lambda sid: int.from_bytes(hashed[sid], "big"))
+    first = subsets(ids, labels, CLASSES, dataset="toy", draw=0)[8][:8]
+    assert [ids[i] for i in first] == expected[:8]
+
+
+def test_subsets_depend_on_ids_data_set_and_draw_only() -> None:
+    ids, labels = labelled(20)
+    base = draw(ids, labels)
+    shuffled = np.random.default_rng(0).permutation(len(ids))
+    assert draw([ids[i] for i in shuffled], labels[shuffled]) == base
+    assert draw(ids, labels, draw=1) != base
+    assert draw(ids, labels, dataset="other") != base
+    more = draw(
+        [*[f"new/{i}" for i in range(20)], *ids],
+        np.concatenate([np.zeros(20, np.int64), labels + 1]),
+        classes=("aardvark", *CLASSES),
+    )
+    assert {n: {i for i in chosen if i[:3] != "new"} for n, chosen in more.items()} == base
+
+
+def test_a_repeated_id_is_refused() -> None:
+    ids, labels = labelled(20)
+    with pytest.raises(DataError, match="share an id"):
+        draw([ids[1], *ids[1:]], labels)
+
+
+def test_shots_that_do_not_fit_are_dropped_aloud() -> None:
+    train, labels = clusters(20, 3.0)
+    keep = np.arange(5, 80)
+    listener = Listener()
+    rows = toy_rows(train[keep], train, (labels[keep], labels), draws=1, progress=listener)
+    assert {row["shots"] for row in rows if row["probe"] == "logreg"} == {1, 2, 4, 8}
+    assert len(listener.said) == 1
+    assert "at 16 images" in listener.said[0]
+    assert "'ant' has only 15" in listener.said[0]
+    assert suite.summary(rows)["x"]["fs_aulc_shots"] == [1, 2, 4, 8]
+
+
+def test_no_few_shot_rows_when_a_class_is_missing_from_train() -> None:
+    train, labels = clusters(20, 3.0)
+    rows = toy_rows(train[20:], train, (labels[20:], labels), draws=1)
+    assert [row["probe"] for row in rows] == ["knn20"]
+    assert suite.summary(rows)["x"]["fs_aulc"] is None
+
+
+def test_one_class_is_refused() -> None:
+    zeros = np.zeros((4, 2))
+    nothing = np.zeros(4, np.int64)
+    with pytest.raises(DataError, match="two classes"):
+        suite.run_suite(
+            {"x": (zeros, zeros)}, (nothing, nothing), list("abcd"), ["a"], dataset="toy"
+        )
+
+
+def test_scale_and_offset_change_nothing() -> None:
+    train, labels = clusters(20, 2.0)
+    test, _ = clusters(25, 2.0, seed=1)
+    answers = (labels, clusters(25, 2.0, seed=1)[1])
+    base = [row["accuracy"] for row in toy_rows(train, test, answers, draws=2)]
+    assert 0.3 < np.mean(base) < 1
+    for scale, offset in ((1e3, 0.0), (1.0, 7.0)):
+        moved = toy_rows(train * scale + offset, test * scale + offset, answers, draws=2)
+        assert [row["accuracy"] for row in moved] == base
+
+
+def test_separable_features_need_one_image() -> None:
+    train, labels = clusters(20, 60.0)
+    rows = toy_rows(train, train, (labels, labels), draws=3)
+    assert {row["probe"] for row in rows} == {"logreg", "ncm", "knn20"}
+    assert {row["accuracy"] for row in rows} == {1.0}
+    assert suite.summary(rows)["x"]["fs_aulc"] == 1.0
+
+
+def test_shuffled_labels_give_chance() -> None:
+    train, labels = clusters(100, 3.0)
+    test, answers = clusters(250, 3.0, seed=1)
+    rng = np.random.default_rng(5)
+    rows = toy_rows(train, test, (rng.permutation(labels), rng.permutation(answers)), draws=3)
+    error = np.sqrt(0.25 * 0.75 / len(test))
+    for row in rows:
+        assert abs(row["accuracy"] - 0.25) < 4 * error, row
+
+
+def test_rows_are_plain_and_complete() -> None:
+    train, labels = clusters(20, 2.0)
+    rows = toy_rows(train.astype(np.float32), train.astype(np.float32), (labels, labels), draws=2)
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    assert {tuple(row) for row in rows} == {suite.COLUMNS}
+    assert len(rows) == 2 * 5 * 2 + 1
+    assert rows[0]["C"] == fewshot.C
+    assert all(row["converged"] for row in rows if row["probe"] == "logreg")
+    json.dumps(suite.summary(rows), allow_nan=False)
+
+
+def test_a_fit_that_does_not_converge_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fewshot, "MAX_ITERATIONS", 2)
+    train, labels = clusters(20, 0.5)
+    rows = toy_rows(train, train, (labels, labels), draws=1)
+    assert not any(row["converged"] for row in rows if row["probe"] == "logreg")
+
+
+def test_fits_in_the_span_equal_fits_in_all_dimensions() -> None:
+    rng = np.random.default_rng(0)
+    ids, labels = labelled(20)
+    train, test = (rng.normal(size=(80, 300)) + np.eye(300)[labels] * 3 for _ in range(2))
+    draws = [subsets(ids, labels, CLASSES, dataset="toy", draw=0)]
+    rows = fewshot.few_shot(train, test, labels, labels, draws=draws)
+    pool, queries = standardise(train, test)
+    for row in rows:
+        chosen = draws[0][row["shots"]]
+        if row["probe"] == "logreg":
+            model = LogisticRegression(C=fewshot.C, tol=1e-6, max_iter=2000)
+            found = model.fit(pool[chosen], labels[chosen]).predict(queries)
+        else:
+            found = fewshot.class_means(pool[chosen], labels[chosen], queries)
+        assert row["accuracy"] == (found == labels).mean()
+
+
+def test_summary() -> None:
+    rows = [
+        {"probe": "logreg", "feature": "x", "shots": n, "accuracy": a, "classes": 5}
+        for n, a in ((1, 0.2), (1, 0.4), (2, 0.6))
+    ]
+    found = suite.summary(rows)["x"]
+    assert found["logreg@1"] == pytest.approx(0.3)
+    assert found["fs_aulc"] == pytest.approx((0.125 + 0.5) / 2)
+
+
+@pytest.mark.parametrize("k", [1, 20, 500])
+def test_knn_equals_scikit_learn(k: int) -> None:
+    rng = np.random.default_rng(0)
+    train, labels = rng.normal(1.0, 1.0, (200, 8)), rng.integers(0, 5, 200)
+    test = rng.normal(1.0, 1.0, (150, 8))
+    reference = KNeighborsClassifier(
+        min(k, 200), metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07)
+    ).fit(train - train.mean(0), labels)
+    expected = reference.predict(test - train.mean(0))
+    assert (knn(train, labels, test, 5, k=k) == expected).all()
+
+
+def test_knn_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, labels = clusters(20, 1.0)
+    test, _ = clusters(9, 1.0, seed=1)
+    whole = knn(train, labels, test, 4)
+    monkeypatch.setattr("maskbench.probes.knn._CHUNK_BYTES", 16 * len(train) * 7)
+    assert (knn(train, labels, test, 4) == whole).all()
+
+
+def test_ties_go_to_the_closer_then_the_smaller_class() -> None:
+    half = 0.9 - 0.07 * np.log(2)  # two of these weigh as much as one at 0.9
+    assert vote(np.array([[0.9, half, half]]), np.array([[0, 1, 1]]), 3, 0.07) == [1]
+    assert vote(np.array([[0.5, 0.5]]), np.array([[2, 1]]), 3, 0.07) == [1]
+
+
+def test_probe_pool_is_balanced_and_independent_of_order() -> None:
+    ids, labels = labelled(40)
+    chosen = suite.probe_pool(ids, labels, 90)
+    assert len(chosen) == 90
+    assert (np.diff(chosen) > 0).all()
+    assert sorted(np.bincount(labels[chosen])) == [22, 22, 23, 23]
+    shuffled = np.random.default_rng(0).permutation(len(ids))
+    again = suite.probe_pool([ids[i] for i in shuffled], labels[shuffled], 90)
+    assert {ids[i] for i in chosen} == {ids[shuffled[i]] for i in again}
+    assert suite.probe_pool(ids, labels, 1000).tolist() == list(range(160))
+    assert len(suite.probe_pool(ids, labels, 3)) == 64
+
+
+def normalise(images: Tensor) -> Tensor:
+    return (images.float() / 255 - 0.5) / 0.25
+
+
+def nano() -> MaskedAutoencoder:
+    return MaskedAutoencoder(PRESETS["nano"].shape, seeds.generator(0, "init"))
+
+
+def pictures(count: int, side: int) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def test_patch_mean_equals_timm() -> None:
+    model, images = nano(), pictures(7, 36)
+    images.flags.writeable = False
+    timm = VisionTransformer(
+        **{"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 3},
+        **{"num_classes": 0, "norm_layer": partial(nn.LayerNorm, eps=1e-6)},
+    )
+    timm.load_state_dict(model.encoder_state())
+    batch = torch.tensor(images[:, 2:34, 2:34]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = timm.eval().forward_features(normalise(batch))[:, 1:].mean(1).numpy()
+    found = patch_mean(model.train(), images, normalise, chunk=3)
+    assert model.training
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_patch_mean_sees_the_final_norm_and_not_the_decoder() -> None:
+    model, images = nano(), pictures(3, 32)
+    base = patch_mean(model, images, normalise)
+    for name, parameter in model.named_parameters():
+        if name.startswith(("decoder_", "mask_token")):
+            nn.init.constant_(parameter, 3.0)
+    assert (patch_mean(model, images, normalise) == base).all()
+    nn.init.constant_(model.norm.weight, 2.0)
+    np.testing.assert_allclose(patch_mean(model, images, normalise), 2 * base, atol=1e-5)
+
+
+def test_features_that_are_not_finite_are_refused() -> None:
+    model = nano()
+    nn.init.constant_(model.norm.weight, float("nan"))
+    with pytest.raises(DivergedError, match="3 of 3 images"):
+        patch_mean(model, pictures(3, 32), normalise)
+    train, labels = clusters(20, 2.0)
+    train[7, 0] = np.inf
+    with pytest.raises(DivergedError, match="1 of 80 images"):
+        toy_rows(train, train, (labels, labels))
+    with pytest.raises(DivergedError):
+        knn(train, labels, train, 4)
+
+
+def test_pixels_are_cropped_and_averaged() -> None:
+    images = pictures(5, 66)
+    found = pixels(images, 64, chunk=2).reshape(5, 32, 32, 3)
+    middle = images[:, 1:65, 1:65].reshape(5, 32, 2, 32, 2, 3).mean((2, 4)) / 255
+    np.testing.assert_allclose(found, middle, atol=1e-6)
+    small = pixels(images, 16)
+    np.testing.assert_allclose(small, images[:, 25:41, 25:41].reshape(5, -1) / 255, atol=1e-6)
+    assert pixels(np.full_like(images, 255), 50) == pytest.approx(1.0)
+    with pytest.raises(DataError, match="66 px are too small"):
+        pixels(images, 96)
