@@ -4,9 +4,10 @@ The encoder *receives* a mask: it never decides what is hidden. It runs on visib
 the decoder predicts normalised pixels of hidden patches only, and the loss is theirs alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from timm.layers import PatchEmbed
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from maskbench.mask import Mask, take
 from maskbench.shape import ModelShape
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,11 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
 
     MAE's choice: Xavier uniform weights (a patch embedding counts as a linear layer), zero biases,
     tokens normal with standard deviation 0.02. Draws in the order of registration, on the CPU.
+
+    Raises:
+        ValueError: A parameter is none of these; give it a layer, or a name that ends in _token.
     """
+    filled: set[int] = set()
     for child in module.modules():
         if isinstance(child, nn.Linear | nn.Conv2d):
             weight = child.weight.data
@@ -59,9 +66,28 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(child, nn.LayerNorm):
             nn.init.ones_(child.weight)
             nn.init.zeros_(child.bias)
+        else:
+            continue
+        filled.update(id(parameter) for parameter in child.parameters())
     for name, parameter in module.named_parameters():
-        if name.rpartition(".")[2].endswith("_token"):
+        if name.endswith("_token"):
             nn.init.normal_(parameter, std=0.02, generator=generator)
+        elif id(parameter) not in filled:
+            raise ValueError(f"no rule to initialise parameter {name!r}")
+
+
+def build(factory: Callable[[], M], generator: torch.Generator) -> M:
+    """A module from a factory, initialised from one generator; draws nothing from global streams.
+
+    Args:
+        factory: Makes the module (on the meta device, where layers draw no numbers).
+        generator: Of the CPU.
+    """
+    with torch.device("meta"):
+        module = factory()
+    module.to_empty(device="cpu")
+    initialise(module, generator)
+    return module
 
 
 def sincos_positions(side: int, width: int) -> Tensor:

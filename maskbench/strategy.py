@@ -4,9 +4,9 @@ A strategy is a torch module (device moves and state saving come free) in one fi
 is required. The training loop knows no strategy by name; ``docs/strategies.md`` shows a whole one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,6 +33,8 @@ __all__ = [
     "blocks_input_gradient",
     "linear_flops",
 ]
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class Settings(BaseModel):
@@ -93,9 +95,9 @@ class ModelView:
         return _model.blocks(depth, width, heads, eps)
 
     @staticmethod
-    def initialise(module: nn.Module, generator: torch.Generator) -> None:
-        """Give a strategy's net the model's initialisation, from a keyed generator."""
-        _model.initialise(module, generator)
+    def build(factory: Callable[[], M], generator: torch.Generator) -> M:
+        """A strategy's net, initialised like the model from a keyed generator of the CPU."""
+        return _model.build(factory, generator)
 
 
 @dataclass(frozen=True)

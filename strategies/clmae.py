@@ -31,6 +31,7 @@ the blocks are pre-norm, and LayerNorm(m x) = LayerNorm(x) for any m well above 
 "soft-hidden" patch is hardly hidden and R mostly ranks patches by their loss.
 """
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Literal
@@ -143,8 +144,9 @@ class CLMAE(MaskStrategy):
 
     def setup(self, context: Context, images: int) -> None:
         """Build the mask network and its own optimiser."""
-        self.net = MaskingNet(context.model.shape, self.settings.depth)
-        context.model.initialise(self.net, context.generator("init", device="cpu"))
+        shape, depth = context.model.shape, self.settings.depth
+        stream = context.generator("init", device="cpu")
+        self.net = context.model.build(lambda: MaskingNet(shape, depth), stream)
         self.net.to(context.device)
         decayed = [p for p in self.net.parameters() if p.ndim == 2]
         plain = [p for p in self.net.parameters() if p.ndim != 2]
@@ -224,9 +226,9 @@ class CLMAE(MaskStrategy):
         return self.optimizer.state_dict() if hasattr(self, "optimizer") else {}
 
     def set_extra_state(self, state: dict[str, object]) -> None:
-        """Restore the private optimiser."""
+        """Restore the private optimiser (from a copy: torch would share the tensors)."""
         if state:
-            self.optimizer.load_state_dict(state)
+            self.optimizer.load_state_dict(copy.deepcopy(state))
 
     def cost(self, grid: Grid, shape: ModelShape) -> Mapping[str, int]:
         """Scoring, then scoring with gradients and the soft pass with activation gradients."""

@@ -165,7 +165,8 @@ def logistic_regression(
         model.fit(labelled, labels)
     converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
     fit = {"C": strength, "n_iter": int(np.max(model.n_iter_)), "converged": converged}
-    return model.predict(queries), fit
+    found: Labels = np.asarray(model.predict(queries), np.int64)
+    return found, fit
 
 
 def class_means(labelled: Floats, labels: Labels, queries: Floats) -> Labels:

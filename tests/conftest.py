@@ -1,0 +1,80 @@
+"""Shared pieces: small models, jobs and data; nothing here trains for more than a few steps."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from maskbench import registry, seeds
+from maskbench.budget import Budget, Plan
+from maskbench.data.feed import Feed
+from maskbench.data.source import Split
+from maskbench.mask import Grid
+from maskbench.model import MaskedAutoencoder
+from maskbench.optim import Schedule, adamw
+from maskbench.shape import ModelShape
+from maskbench.strategy import MaskStrategy
+from maskbench.train import Job
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+SMALL = ModelShape(16, 4, 24, 2, 4, 16, 1, 4)
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of recorded numbers and images; tests that need it are skipped without it."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared beside the checkout: recorded numbers and images are missing")
+    return SHARED
+
+
+def noise_split(count: int, side: int = 16, seed: int = 0) -> Split:
+    """Smooth random images without classes."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, side // 4, side // 4, 3), dtype=np.uint8)
+    images = coarse.repeat(4, axis=1).repeat(4, axis=2)
+    return Split(images, None, [f"train/{i}" for i in range(count)])
+
+
+def make_job(
+    strategy: MaskStrategy | str = "random",
+    *,
+    budget: str = "6step",
+    seed: int = 0,
+    images: int = 40,
+    batch: int = 8,
+    hidden: int = 12,
+    shape: ModelShape = SMALL,
+) -> Job:
+    """A job on noise, ready to train."""
+    contestant = registry.load(strategy)() if isinstance(strategy, str) else strategy
+    split = noise_split(images, shape.image)
+    plan = Plan.of(Budget.parse(budget), images, batch)
+    device = torch.device("cpu")
+    model = MaskedAutoencoder(shape, seeds.generator(seed, "init"))
+    schedule = Schedule.of(8e-3, batch, 0.05, plan.steps)
+    job: Job
+    feed = Feed(
+        split,
+        plan,
+        lambda epoch: contestant.order(epoch, images, job.context(0)),
+        seed=seed,
+        side=shape.image,
+        device=device,
+    )
+    grid = Grid(shape.side, shape.side, hidden)
+    optimizer = adamw(model, [], 0.05)
+    job = Job(model, contestant, feed, plan, schedule, optimizer, grid, seed, device, "fp32")
+    contestant.setup(job.context(0), images)
+    return job
+
+
+@pytest.fixture
+def silent_log() -> Callable[[Any], None]:
+    """A log that nobody reads."""
+    return lambda row: None

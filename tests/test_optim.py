@@ -1,0 +1,52 @@
+"""Schedules as functions of the budget fraction, and what is decayed."""
+
+import pytest
+import torch
+from conftest import SMALL, make_job
+from timm.scheduler import CosineLRScheduler
+
+from maskbench import seeds
+from maskbench.model import MaskedAutoencoder
+from maskbench.optim import Schedule, adamw
+from maskbench.train import Clock, train
+
+
+def test_half_cosine_equals_timms() -> None:
+    schedule = Schedule(peak=1e-3, warmup=0.1)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-3)
+    theirs = CosineLRScheduler(optimizer, t_initial=900, warmup_t=0, lr_min=0)
+    for step in range(0, 900, 50):
+        assert schedule.rate(0.1 + step / 1000) == pytest.approx(theirs._get_lr(step)[0])
+
+
+def test_warm_up_is_linear_and_has_a_floor_in_steps() -> None:
+    schedule = Schedule.of(base_lr=2e-3, batch=128, warmup=0.05, steps=1000)
+    assert schedule.peak == pytest.approx(1e-3)
+    assert schedule.rate(0.025) == pytest.approx(0.5e-3)
+    assert schedule.rate(1.0) == pytest.approx(0, abs=1e-12)
+    assert Schedule.of(1e-3, 256, 0.05, steps=50).warmup == pytest.approx(10 / 50)
+    assert Schedule.of(1e-3, 256, 0.05, steps=4).warmup == 0.5
+
+
+def test_biases_norms_and_tokens_are_not_decayed() -> None:
+    model = MaskedAutoencoder(SMALL, seeds.generator(0, "init"))
+    groups = adamw(model, [], 0.05).param_groups
+    names = {id(p): n for n, p in model.named_parameters()}
+    decayed = {names[id(p)] for p in groups[0]["params"]}
+    plain = {names[id(p)] for p in groups[1]["params"]}
+    assert groups[0]["weight_decay"] == 0.05
+    assert groups[1]["weight_decay"] == 0
+    assert decayed | plain == set(names.values())
+    assert "blocks.0.attn.qkv.weight" in decayed
+    assert "patch_embed.proj.weight" in decayed
+    assert {"cls_token", "mask_token", "norm.weight", "blocks.0.attn.qkv.bias"} <= plain
+
+
+def test_one_step_trains_and_the_loss_falls() -> None:
+    before = MaskedAutoencoder(SMALL, seeds.generator(0, "init")).state_dict()
+    one = make_job(budget="1step")
+    train(one, Clock(), lambda row: None, lambda step: None)
+    assert not torch.equal(before["norm.weight"], one.model.state_dict()["norm.weight"])
+    losses: list[float] = []
+    train(make_job(budget="60step"), Clock(), lambda r: losses.append(r["loss"]), lambda s: None)
+    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
