@@ -35,13 +35,13 @@ class Budget:
         Raises:
             UsageError: Not a number, an unknown unit, not larger than zero, or part of a step.
         """
-        match = re.fullmatch(
-            r"\s*([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,2})?)\s*([A-Za-z]*)\s*", text
-        )
+        match = re.fullmatch(r"\s*([+-]?\d+(?:\.\d*)?(?:[eE][+-]?\d{1,2})?)\s*([A-Za-z]*)\s*", text)
         if not match:
             raise UsageError(f"budget {text!r} is not an amount and a unit, {_EXAMPLES}.")
         amount, suffix = Fraction(match[1]), match[2]
-        known = {scale + unit: (factor, unit) for scale, factor in _SCALES.items() for unit in UNITS}
+        known = {
+            scale + unit: (factor, unit) for scale, factor in _SCALES.items() for unit in UNITS
+        }
         if suffix not in known:
             what = unknown("budget unit", suffix, UNITS) if suffix else "budget has no unit."
             raise UsageError(f"{what} Write {_EXAMPLES} (scales k, M, G).")

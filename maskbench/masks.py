@@ -1,4 +1,4 @@
-"""Masks of the same images at several moments of training: packed bits, for pictures and analyses."""
+"""Masks of the same images at several moments of training: packed bits, for all analyses."""
 
 import hashlib
 import json
@@ -81,7 +81,7 @@ class MaskTape:
             "columns": self._job.grid.columns,
             "hidden": self._job.grid.hidden,
         }
-        tensors = {
+        tensors: dict[str, NDArray[Any]] = {
             "bits": np.stack(self._bits),
             "steps": np.array(self._steps, dtype=np.int64),
             "positions": self._positions,

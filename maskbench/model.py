@@ -26,7 +26,7 @@ class Outcome:
 
     Args:
         loss: Scalar, mean over all hidden patches of the batch.
-        patch_loss: (images, hidden): mean squared error of each hidden patch, in ascending position.
+        patch_loss: (images, hidden): mean squared error of each hidden patch, by position.
         latent: (images, visible + 1, width): encoder output after the final norm, CLS first.
         prediction: (images, hidden, patch values): normalised pixels (row, column, channel).
         mask: The mask it was computed under.

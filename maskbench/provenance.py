@@ -78,5 +78,5 @@ def peak_memory() -> dict[str, int | None]:
 
     unit = 1 if sys.platform == "darwin" else 1024
     host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    device = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None
-    return {"host": host, "device": device}
+    there = torch.cuda.is_available()
+    return {"host": host, "device": torch.cuda.max_memory_allocated() if there else None}

@@ -1,4 +1,4 @@
-"""Strategies by name, through three doors: a built-in file, an entry point, ``path/to/mine.py:Mine``.
+"""Strategies by name, through three doors: a built-in file, an entry point, ``mine.py:Mine``.
 
 Listing reads class attributes from the source text; torch is imported only when a class is asked
 for, and a stranger's file only when it is named.
@@ -45,7 +45,7 @@ def _folder() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise StrategyError(
-            f"the package {PACKAGE} is not installed: reinstall maskbench (uv sync, or pip install)."
+            f"the package {PACKAGE} is not installed: reinstall maskbench (uv sync)."
         )
     return Path(spec.origin).parent
 

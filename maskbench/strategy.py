@@ -201,5 +201,3 @@ class MaskStrategy(nn.Module):
     def cost(self, grid: Grid, shape: ModelShape) -> Mapping[str, int]:
         """FLOPs per image on top of the plain step, by part; the closed form of the above."""
         return {}
-
-

@@ -149,7 +149,9 @@ def check(job: Job, mask: Any, batch: Batch) -> None:
         raise StrategyError(f"strategy {name} broke the mask contract: {error}.") from error
 
 
-def report(job: Job, step: int, loss: float, logged: Mapping[str, Tensor | float], log: Log) -> None:
+def report(
+    job: Job, step: int, loss: float, logged: Mapping[str, Tensor | float], log: Log
+) -> None:
     """Write one line of numbers; stop when the loss is not finite."""
     images = min((step + 1) * job.plan.batch, job.plan.images)
     if not math.isfinite(loss):

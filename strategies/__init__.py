@@ -2,6 +2,6 @@
 
 if __name__ != "maskbench.strategies":
     raise ImportError(
-        f"strategies/ is the package 'maskbench.strategies', not {__name__!r}: a second copy of every "
-        "class would be created. Use maskbench.registry.load(name)."
+        f"strategies/ is the package 'maskbench.strategies', not {__name__!r}: every class would "
+        "exist twice. Use maskbench.registry.load(name)."
     )

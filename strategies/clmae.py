@@ -16,7 +16,7 @@ patch (large = visible). Two updates per step, on the same batch:
       of a *soft* pass (every patch enters, scaled by its :math:`m`; no mask token);
     * :math:`G = \lambda_g \,\mathrm{mean}\,[\sigma\sqrt{2\pi}\,
       e^{-(m_{bi}-1/2)^2 / 2\sigma^2}]`, which drives the scores to 0 or 1;
-    * :math:`K = \lambda_k \sum_b \mathrm{KL}(\bar m_b \,\|\, \tau)` between two-point distributions,
+    * :math:`K = \lambda_k \sum_b \mathrm{KL}(\bar m_b \,\|\, \tau)` of two-point distributions,
       which holds the mean score at the target :math:`\tau`;
     * :math:`D = \lambda_d\,\mathrm{mean}_{b<b'} e^{-0.1 \lVert m_b - m_{b'} \rVert_2}`, which keeps
       masks of different images apart.
@@ -138,7 +138,7 @@ class CLMAE(MaskStrategy):
         lr: float = Field(1.0, gt=0, description="mask network's learning rate / the model's")
         lr_schedule: Literal["constant", "model"] = Field(
             "constant",
-            description="constant after the model's warm-up, or decayed with the model's (published)",
+            description="constant after the warm-up, or decayed with the model's (published)",
         )
         weight_decay: float = Field(0.05, ge=0, description="of the mask network's optimiser")
 
@@ -198,7 +198,7 @@ class CLMAE(MaskStrategy):
     def after_step(
         self, batch: Batch, outcome: Outcome, context: Context
     ) -> Mapping[str, Tensor | float]:
-        """Step (b): one update of the mask network; the autoencoder is only differentiated through."""
+        """Step (b): one update of the mask network; the model is only differentiated through."""
         keep = self.net(context.model.embed(batch.images))
         patch_loss = context.model.soft_patch_loss(batch.images, keep)
         parts = self.losses(keep, patch_loss, context.grid)

@@ -1,8 +1,7 @@
 """Shared pieces: small models, jobs and data; nothing here trains for more than a few steps."""
 
-from collections.abc import Callable
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +9,8 @@ import torch
 
 from maskbench import registry, seeds
 from maskbench.budget import Budget, Plan
+from maskbench.cli import app
+from maskbench.cli.errors import guarded
 from maskbench.data.feed import Feed
 from maskbench.data.source import Split
 from maskbench.mask import Grid
@@ -74,7 +75,7 @@ def make_job(
     return job
 
 
-@pytest.fixture
-def silent_log() -> Callable[[Any], None]:
-    """A log that nobody reads."""
-    return lambda row: None
+def cli(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run the command line in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["maskbench", *words])
+    return guarded(app)

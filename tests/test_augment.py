@@ -28,7 +28,11 @@ def test_pixels_equal_torchvisions(out: int, flip: bool) -> None:
         box = [int(v[i]) for v in (drawn.top, drawn.left, drawn.height, drawn.width)]
         picture = images[i].permute(2, 0, 1).float()
         theirs = functional.resized_crop(
-            picture, *box, size=[out, out], interpolation=v2.InterpolationMode.BICUBIC, antialias=True
+            picture,
+            *box,
+            size=[out, out],
+            interpolation=v2.InterpolationMode.BICUBIC,
+            antialias=True,
         ).clamp(0, 255)
         theirs = functional.horizontal_flip(theirs) if flip else theirs
         assert torch.allclose(ours[i], theirs, atol=0.02)

@@ -80,7 +80,9 @@ def test_lambda_goes_from_partner_to_adversary(schedule: str) -> None:
     assert values[-1] == -1
     assert values == sorted(values, reverse=True)
     if schedule != "step":
-        assert all(math.isclose(a, -b, abs_tol=1e-9) for a, b in zip(values, values[::-1], strict=True))
+        assert all(
+            math.isclose(a, -b, abs_tol=1e-9) for a, b in zip(values, values[::-1], strict=True)
+        )
     constant: Any = CLMAE(CLMAE.Settings(schedule="constant", first=-1.0))  # type: ignore[call-arg]
     assert {constant.factor(share / 10) for share in range(11)} == {-1.0}
 

@@ -40,9 +40,11 @@ def test_positions_split_the_grid(grid: Grid, images: int, seed: int) -> None:
     assert (hidden.diff(dim=1) > 0).all()
 
 
-@pytest.mark.parametrize(("rows", "columns", "hidden"), [(0, 4, 1), (4, 4, 0), (4, 4, 16), (1, 1, 1)])
+@pytest.mark.parametrize(
+    ("rows", "columns", "hidden"), [(0, 4, 1), (4, 4, 0), (4, 4, 16), (1, 1, 1)]
+)
 def test_impossible_grids_are_refused(rows: int, columns: int, hidden: int) -> None:
-    with pytest.raises(ValueError, match="grid|hidden"):
+    with pytest.raises(ValueError, match=r"grid|hidden"):
         Grid(rows, columns, hidden)
 
 
@@ -50,7 +52,7 @@ def test_check_names_what_is_wrong() -> None:
     grid = Grid(2, 2, 3)
     right = torch.tensor([[True, True, True, False]])
     Mask(right, grid).check(1, grid)
-    with pytest.raises(ValueError, match="exactly 3 of 4.*first hides 1"):
+    with pytest.raises(ValueError, match=r"exactly 3 of 4.*first hides 1"):
         Mask(~right, grid).check(1, grid)
     with pytest.raises(ValueError, match="must be bool"):
         Mask(right.float(), grid).check(1, grid)

@@ -10,7 +10,7 @@ from maskbench.cli.errors import guarded
 
 app = typer.Typer(
     name="maskbench",
-    help="Which masking strategy is worth its cost? Pretrain, probe and compare under equal budgets.",
+    help="Which masking strategy is worth its cost? Pretrain, probe, compare at equal budgets.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

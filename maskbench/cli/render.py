@@ -126,7 +126,9 @@ def run_table(
     if rows:
         console.print(_accuracies(rows, title))
     else:
-        console.print(escape(f"{title}; no probes (the data has no classes, or the run ended early)"))
+        console.print(
+            escape(f"{title}; no probes (the data has no classes, or the run ended early)")
+        )
     if "error" in record:
         console.print(escape(record["error"]), style="red")
     console.print(_costs(record))

@@ -26,6 +26,8 @@ class Feed:
         seed: The run's seed (augmentation).
         side: The model's input side, pixels.
         device: Where augmentation runs and batches end up.
+
+    ``seen`` marks the images that have been shown at least once.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Feed:
         self._split, self._plan, self._order = split, plan, order
         self._seed, self._side, self._device = seed, side, device
         self._orders: dict[int, Tensor] = {}
+        self.seen = torch.zeros(len(split), dtype=torch.bool)
 
     def where(self, step: int) -> tuple[Tensor, Tensor]:
         """Epoch and position in the training set of every image of a step; long, (batch,)."""
@@ -55,6 +58,7 @@ class Feed:
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """Augmented, normalised images, (batch, 3, side, side), and their positions."""
         epochs, positions = self.where(step)
+        self.seen[positions] = True
         pixels = torch.from_numpy(np.ascontiguousarray(self._split.images[positions.numpy()]))
         epochs, positions = epochs.to(self._device), positions.to(self._device)
         crops = augment.draw_crops(

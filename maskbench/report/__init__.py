@@ -1,1 +1,1 @@
-"""."""
+"""From run records to one self-contained page; no torch."""
