@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from maskbench.budget import DEFAULT_BUDGET
 from maskbench.errors import UsageError, unknown
 from maskbench.shape import PRESETS, Preset
-
-DEFAULT_BUDGET = "8ep"
 
 
 class Request(BaseModel):

@@ -1,7 +1,9 @@
 """Shared pieces: small models, jobs and data; nothing here trains for more than a few steps."""
 
 import sys
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +34,16 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared beside the checkout: recorded numbers and images are missing")
     return SHARED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, Any]:
+    """A test that needs ../shared must not be skipped where ../shared exists."""
+    report = yield
+    if report.skipped and item.get_closest_marker("shared") and SHARED.is_dir():
+        report.outcome = "failed"
+        report.longrepr = f"skipped although {SHARED} exists: {report.longrepr}"
+    return report
 
 
 def noise_split(count: int, side: int = 16, seed: int = 0) -> Split:

@@ -15,10 +15,10 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL = [*SOURCES, *STRATEGIES, *sorted((ROOT / "tests").glob("*.py"))]
 
 RANKS = [
-    ["mask", "seeds", "events", "errors", "shape", "results", "spec", "provenance"],
-    ["model", "analysis"],
+    ["mask", "seeds", "events", "errors", "shape", "results", "budget"],
+    ["model", "spec", "provenance"],
     ["strategy"],
-    ["registry", "data", "optim", "budget", "probes", "figures"],
+    ["registry", "data", "optim", "probes", "figures"],
     ["train"],
     ["masks", "report", "plan"],
     ["runner"],
@@ -27,8 +27,7 @@ RANKS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 ORDER_IN_RANK = {
-    ("results", "errors"), ("spec", "errors"), ("spec", "shape"), ("spec", "results"),
-    ("data", "budget"), ("probes", "data"),
+    ("results", "errors"), ("budget", "errors"), ("probes", "data"),
 }  # fmt: skip
 ONLY = {
     "typer": {"cli"},

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from maskbench.cli.options import AsJson, Debug, StoreDir
-from maskbench.spec import DEFAULT_BUDGET
+from maskbench.budget import DEFAULT_BUDGET
 
 _RECIPE = "Recipe"
 _MACHINE = "Machine"

@@ -21,10 +21,10 @@ _COLOURS = {
     CONTROL: "var(--control)",
     **{colour: f"var(--series-{i})" for i, colour in enumerate(SERIES) if i},
 }
-_RC = {
+_RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "maskbench",
-    "font.size": 11,
+    "font.size": 10.5,
     "text.color": INK,
     "axes.edgecolor": LINE,
     "axes.labelcolor": INK,

@@ -9,8 +9,10 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from maskbench import figures
 
-SIZE = (6.4, 3.7)
+SIZE = (5.9, 3.4)
 LONGEST = 22
+CHANCE = "chance"
+BASE = figures.Look(figures.CONTROL, "", (0, (4, 3)), 0.9)
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def few_shot(curves: Sequence[Curve], chance: float, *, name: str, label: str) -
     with figures.style():
         figure, axes = _axes("labelled images per class", "test accuracy, %")
         scaled = [_percent(curve) for curve in curves]
-        axes.axhline(100 * chance, color=figures.CONTROL, linewidth=0.9, linestyle=(0, (4, 3)))
+        axes.axhline(100 * chance, color=BASE.colour, linewidth=BASE.width, linestyle=BASE.dash)
         _draw(axes, scaled)
         shots = sorted({x for curve in curves for x in curve.x})
         axes.set_xscale("log", base=2)
@@ -52,7 +54,7 @@ def few_shot(curves: Sequence[Curve], chance: float, *, name: str, label: str) -
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_minor_formatter(NullFormatter())
         ends = [(curve.label, curve.y[-1], curve.look) for curve in scaled]
-        _label_ends(axes, [*ends, ("chance", 100 * chance, figures.control(0))])
+        _label_ends(figure, [*ends, (CHANCE, 100 * chance, BASE)])
         return figures.as_svg(figure, name=name, label=label)
 
 
@@ -71,7 +73,9 @@ def loss(curves: Sequence[Curve], *, name: str, label: str) -> str:
         ]
         _draw(axes, plain, markers=False)
         axes.set_xlim(0, 100)
-        _label_ends(axes, [(curve.label, curve.y[-1], curve.look) for curve in plain])
+        _label_ends(
+            figure, [(curve.label, curve.y[-1], curve.look) for curve in plain], markers=False
+        )
         return figures.as_svg(figure, name=name, label=label)
 
 
@@ -104,7 +108,7 @@ def _percent(curve: Curve) -> Curve:
 
 def _axes(x: str, y: str, height: float = 1.0) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(SIZE[0], SIZE[1] * height))
-    axes = figure.add_axes((0.085, 0.14 / height, 0.64, 0.83 if height == 1 else 0.79))
+    axes = figure.add_axes((0.095, 0.15 / height, 0.58, 0.82 if height == 1 else 0.78))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.tick_params(length=3)
@@ -129,17 +133,28 @@ def _draw(axes: Axes, curves: Sequence[Curve], *, markers: bool = True) -> None:
         )
 
 
-def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, figures.Look]]) -> None:
+def _label_ends(
+    figure: Figure, ends: Sequence[tuple[str, float, figures.Look]], *, markers: bool = True
+) -> None:
+    axes = figure.axes[0]
     low, high = axes.get_ylim()
     ordered = sorted(ends, key=lambda end: (end[1], end[0]))
-    heights = spread([y for _, y, _ in ordered], 0.065 * (high - low) * SIZE[1] / _height(axes))
+    heights = spread(
+        [y for _, y, _ in ordered],
+        0.065 * (high - low) * SIZE[1] / figure.get_figheight(),
+    )
+    across = axes.get_yaxis_transform()
     for (text, _, look), height in zip(ordered, heights, strict=True):
+        marker = look.marker if markers and text != CHANCE else None
+        key = {"color": look.colour, "linestyle": look.dash, "linewidth": look.width}
+        axes.plot([1.03, 1.1], [height] * 2, transform=across, clip_on=False, **key)
+        axes.plot([1.065], [height], transform=across, clip_on=False, marker=marker, **key)
         short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
         axes.annotate(
             short,
-            xy=(1, height),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(10, 0),
+            xy=(1.13, height),
+            xycoords=across,
+            xytext=(0, 0),
             textcoords="offset points",
             va="center",
             annotation_clip=False,
@@ -147,7 +162,3 @@ def _label_ends(axes: Axes, ends: Sequence[tuple[str, float, figures.Look]]) -> 
             color=figures.CONTROL if look.colour == figures.CONTROL else figures.INK,
         )
     axes.set_ylim(low, high)
-
-
-def _height(axes: Axes) -> float:
-    return float(axes.figure.get_figheight())

@@ -1,5 +1,6 @@
 """Pictures of masks: images with their hidden patches covered, and how often each is hidden."""
 
+import math
 from collections.abc import Sequence
 
 import matplotlib
@@ -9,11 +10,12 @@ from PIL import Image
 
 from maskbench import figures
 
-COVER = (150, 150, 150)
+COVER = (222, 222, 222)
 COLOURS = 63
 SIDE = 64
 GAP = 3
 DIVERGING = "PuOr"
+LEAST_SPAN = 0.25
 
 Bits = NDArray[np.bool_]
 Bytes = NDArray[np.uint8]
@@ -70,10 +72,10 @@ def _strip(colours: Bytes, palette: bytes) -> str:
 def reach(maps: Sequence[NDArray[np.float64]], centre: float) -> float:
     """The distance from the centre that the colours span, the same for all maps of a figure.
 
-    At least 0.1, so that the noise of 256 masks does not look like structure.
+    Wide enough that the noise of some hundred masks does not look like structure.
     """
     farthest = max(float(np.abs(frequency - centre).max()) for frequency in maps)
-    return max(0.1, np.ceil(20 * farthest) / 20)
+    return max(LEAST_SPAN, math.ceil(20 * farthest) / 20)
 
 
 def frequency_map(frequency: NDArray[np.float64], centre: float, span: float) -> str:
@@ -90,7 +92,8 @@ def frequency_map(frequency: NDArray[np.float64], centre: float, span: float) ->
     return figures.as_png(Image.fromarray(rgb.repeat(factor, axis=0).repeat(factor, axis=1)))
 
 
-def scale_bar() -> str:
-    """The colours of a frequency map from lowest to highest, as a PNG data URI."""
-    rgb = matplotlib.colormaps[DIVERGING](np.linspace(0, 1, 96)[None].repeat(8, 0), bytes=True)
+def scale_bar(low: float, high: float, centre: float, span: float) -> str:
+    """The colours of a frequency map from ``low`` to ``high``, as a PNG data URI."""
+    place = (np.linspace(low, high, 96) - centre) / (2 * span) + 0.5
+    rgb = matplotlib.colormaps[DIVERGING](place[None].repeat(8, 0), bytes=True)
     return figures.as_png(Image.fromarray(np.ascontiguousarray(rgb[..., :3])))

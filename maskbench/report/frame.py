@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from maskbench.errors import StoreError
+from maskbench.report.means import Mean, mean
 from maskbench.results import read_record
 
 REFERENCE = "random"
 TRAINED, UNTRAINED, PIXELS = "patchmean", "untrained", "pixels"
-SEEDS_FOR_INTERVAL = 3
 RECIPE = ("batch", "base_lr", "weight_decay", "warmup", "precision", "limit", "draws")
 
 
@@ -29,41 +29,6 @@ class LeftOut:
     run: str
     status: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over seeds.
-
-    Args:
-        value: The mean.
-        half: Half-width of the 95 % t-interval; None below three seeds.
-        n: Seeds.
-    """
-
-    value: float
-    half: float | None
-    n: int
-
-    @property
-    def band(self) -> tuple[float, float]:
-        """Both ends of the interval; the mean itself where there is none."""
-        return self.value - (self.half or 0), self.value + (self.half or 0)
-
-
-def mean(values: Iterable[float | None]) -> Mean | None:
-    """Mean and t-interval over seeds; None when there is nothing."""
-    found = [value for value in values if value is not None]
-    n = len(found)
-    if not n:
-        return None
-    centre = sum(found) / n
-    if n < SEEDS_FOR_INTERVAL:
-        return Mean(centre, None, n)
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
-
-    variance = sum((value - centre) ** 2 for value in found) / (n - 1)
-    return Mean(centre, float(stdtrit(n - 1, 0.975)) * math.sqrt(variance / n), n)
 
 
 def text(value: Any) -> str:
@@ -112,6 +77,11 @@ class Run:
         """Device and threads; seconds compare only where they are equal."""
         found, threads = self.record["provenance"]["device"], self.record["provenance"]["threads"]
         return text(found["gpu"] or f"{found['cpu']}, {threads} threads")
+
+    @property
+    def started(self) -> str:
+        """When, as an ISO text."""
+        return str(self.record["provenance"]["started"])
 
     def cost(self, *keys: str) -> float | None:
         """A number of the ledger; None when it was not counted."""
@@ -165,7 +135,7 @@ class Run:
         for keys in (*needed, ("steps",), ("seconds", "training")):
             if not (self.cost(*keys) or 0) > 0:
                 raise ValueError(f"the ledger has no {' '.join(keys)}")
-        _ = self.id, self.seed, self.machine, self.record["strategy"]["name"]
+        _ = self.id, self.seed, self.machine, self.started, variant(self)
         _ = self.record["provenance"]["versions"], self.record["provenance"]["commit"]
 
 
@@ -187,31 +157,37 @@ def conditions(record: Mapping[str, Any]) -> dict[str, str]:
 
 def read(folders: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
     """Finished runs, and everything else with the reason why it is not one."""
-    runs: dict[tuple[Any, ...], Run] = {}
+    runs: list[Run] = []
     left_out: list[LeftOut] = []
-    for folder in sorted(set(folders), key=lambda path: (len(path.name), path.name, str(path))):
+    for folder in folders:
+        name = text(folder.name)
         try:
             record = read_record(folder)
+            if record["status"] == "finished":
+                runs.append(Run.of(folder, record))
+            else:
+                why = text(record.get("error") or "it has not finished")
+                left_out.append(LeftOut(name, text(record["status"]), why))
         except StoreError as error:
-            left_out.append(LeftOut(text(folder.name), "unreadable", text(error)))
-            continue
-        if record["status"] != "finished":
-            why = record.get("error") or "it has not finished"
-            left_out.append(LeftOut(text(folder.name), text(record["status"]), text(why)))
-            continue
-        try:
-            run = Run.of(folder, record)
-            key = (*run.conditions.values(), str(variant(run)), run.seed)
+            why = str(error).replace(str(folder), folder.name)
+            left_out.append(LeftOut(name, "unreadable", text(why)))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             why = f"its record is not whole: {type(error).__name__} {error}"
-            left_out.append(LeftOut(text(folder.name), "unreadable", text(why)))
-            continue
-        if key in runs:
-            why = f"the same strategy, seed and conditions as {runs[key].id}, which counts"
-            left_out.append(LeftOut(text(folder.name), "repeated", why))
-        else:
-            runs[key] = run
-    return list(runs.values()), left_out
+            left_out.append(LeftOut(name, "unreadable", text(why)))
+    kept, repeated = _first_of_each(runs)
+    return kept, sorted([*left_out, *repeated], key=lambda item: (item.run, item.reason))
+
+
+def _first_of_each(runs: Iterable[Run]) -> tuple[list[Run], list[LeftOut]]:
+    """The run that was started first counts, so that nobody repeats one until it looks good."""
+    kept: dict[tuple[Any, ...], Run] = {}
+    repeated = []
+    for run in sorted(runs, key=lambda run: (run.started, len(run.id), run.id)):
+        first = kept.setdefault((*run.conditions.values(), str(variant(run)), run.seed), run)
+        if first is not run:
+            why = f"the same strategy, seed and conditions as {first.id}, which came first"
+            repeated.append(LeftOut(run.id, "repeated", why))
+    return list(kept.values()), repeated
 
 
 def variant(run: Run) -> tuple[str, Mapping[str, Any]]:

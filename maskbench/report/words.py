@@ -7,16 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from maskbench.report.frame import (
-    SEEDS_FOR_INTERVAL,
-    TRAINED,
-    UNTRAINED,
-    Entry,
-    Group,
-    Mean,
-    Run,
-    text,
-)
+from maskbench.report.frame import TRAINED, UNTRAINED, Entry, Group, Run, text
+from maskbench.report.means import SEEDS_FOR_INTERVAL, Mean
 
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -86,7 +78,9 @@ def _relative_seconds(group: Group, entry: Entry) -> float | None:
     if other is None or len({run.machine for run in (*entry.runs, *other.runs)}) > 1:
         return None
     own, theirs = (
-        _sure(e.mean(lambda run: (run.cost("seconds", "training") or 0) / (run.cost("images") or 1)))
+        _sure(
+            e.mean(lambda run: (run.cost("seconds", "training") or 0) / (run.cost("images") or 1))
+        )
         for e in (entry, other)
     )
     return own / theirs
@@ -146,9 +140,9 @@ def verdict(group: Group) -> str:
         alone = len(group.entries) == 1
         why = "Only random masking was run" if alone else "No seed is shared with random masking"
         return f"{why}: nothing to set apart yet.{few}"
-    shots = f"accuracy with {count(group.shots[-1], 'labelled image')} per class"
+    shots = f"Accuracy with {count(group.shots[-1], 'labelled image')} per class"
     listed = "; ".join(_difference(row) for row in rows)
-    return f"{listed} in {shots}.{few}"
+    return f"{shots}: {listed}.{few}"
 
 
 def _difference(row: Row) -> str:
@@ -171,6 +165,12 @@ def _few(n: int) -> str:
 def limits(group: Group) -> list[str]:
     """What the group cannot tell, from its facts."""
     found = [_limit_seeds(group)]
+    below = [row.strategy for row in leaderboard(group) if _below(row.over_untrained)]
+    if below:
+        found.append(
+            f"Not above an untrained encoder: {', '.join(below)}. Under this budget pretraining "
+            "has not paid off there, so differences between strategies say little."
+        )
     compared = [row for row in leaderboard(group) if row.difference and row.difference.half]
     if len(compared) > 1:
         found.append(
@@ -189,6 +189,10 @@ def limits(group: Group) -> list[str]:
     if len(versions) > 1:
         found.append("The runs come from different versions of the code or of its libraries.")
     return [sentence for sentence in found if sentence]
+
+
+def _below(margin: Mean | None) -> bool:
+    return margin is not None and margin.value <= 0
 
 
 def _limit_seeds(group: Group) -> str:

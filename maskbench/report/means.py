@@ -1,0 +1,42 @@
+"""Means over seeds and their intervals."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SEEDS_FOR_INTERVAL = 3
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over seeds.
+
+    Args:
+        value: The mean.
+        half: Half-width of the 95 % t-interval; None below three seeds.
+        n: Seeds.
+    """
+
+    value: float
+    half: float | None
+    n: int
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Both ends of the interval; the mean itself where there is none."""
+        return self.value - (self.half or 0), self.value + (self.half or 0)
+
+
+def mean(values: Iterable[float | None]) -> Mean | None:
+    """Mean and t-interval over seeds; None when there is nothing."""
+    found = [value for value in values if value is not None]
+    n = len(found)
+    if not n:
+        return None
+    centre = sum(found) / n
+    if n < SEEDS_FOR_INTERVAL:
+        return Mean(centre, None, n)
+    from scipy.special import stdtrit  # type: ignore[import-untyped]
+
+    variance = sum((value - centre) ** 2 for value in found) / (n - 1)
+    return Mean(centre, float(stdtrit(n - 1, 0.975)) * math.sqrt(variance / n), n)

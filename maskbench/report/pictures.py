@@ -1,0 +1,158 @@
+"""The page's figures: numbers of a group into curves and pictures of masks."""
+
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from maskbench import figures
+from maskbench.errors import StoreError
+from maskbench.figures import curves
+from maskbench.figures import masks as drawn
+from maskbench.report.frame import PIXELS, TRAINED, UNTRAINED, Entry, Group, LeftOut, Run
+from maskbench.report.tape import Tape, read_masks
+from maskbench.report.words import share
+from maskbench.results import MASKS, METRICS, read_metrics
+
+SHOWN = 6
+MOST_POINTS = 300
+CONTROLS = ((UNTRAINED, "untrained encoder"), (PIXELS, "raw pixels"))
+
+
+def few_shot(group: Group, name: str) -> dict[str, Any] | None:
+    """The few-shot figure with its data table; None without probes."""
+    shots = group.shots
+    if not shots:
+        return None
+    lines, table = [], []
+    for rank, entry in enumerate(group.entries):
+        means = [entry.mean(lambda run, n=n: run.accuracy(TRAINED, n)) for n in shots]  # type: ignore[misc]
+        table.append((entry.label, [share(mean) for mean in means]))
+        points = [(n, mean) for n, mean in zip(shots, means, strict=True) if mean]
+        if points:
+            band = [mean.band for _, mean in points] if points[0][1].half is not None else []
+            x, y = [n for n, _ in points], [mean.value for _, mean in points]
+            lines.append(curves.Curve(entry.label, _look(group, rank), x, y, band))
+    for rank, (feature, label) in enumerate(CONTROLS):
+        values = [group.control(feature, n) for n in shots]
+        table.append((label, ["–" if v is None else f"{100 * v:.1f}" for v in values]))
+        known = [(n, v) for n, v in zip(shots, values, strict=True) if v is not None]
+        if known:
+            x, y = [n for n, _ in known], [v for _, v in known]
+            lines.append(curves.Curve(label, figures.control(rank), x, y))
+    chance = 1 / next(run.classes for run in group.runs if run.classes)
+    ends = ", ".join(f"{label} {cells[-1]} %" for label, cells in table)
+    label = f"Test accuracy over labelled images per class. At {shots[-1]}: {ends}."
+    svg = curves.few_shot(lines, chance, name=name, label=label)
+    return {"svg": Markup(svg), "shots": shots, "table": table, "chance": chance}  # noqa: S704
+
+
+def _look(group: Group, rank: int) -> figures.Look:
+    """The reference in the text's colour, strategies in colours from the first on."""
+    return figures.look(rank if group.reference else rank + 1)
+
+
+def losses(group: Group, name: str) -> tuple[dict[str, Any] | None, list[LeftOut]]:
+    """Training loss of one run per strategy, with its data table."""
+    lines, table, missing = [], [], []
+    grid = np.linspace(0.125, 1, 8)
+    for rank, entry in enumerate(group.entries):
+        run = entry.runs[0]
+        x, y = _loss(run)
+        if not len(x):
+            missing.append(LeftOut(run.id, "missing file", f"no loss curve: no readable {METRICS}"))
+            continue
+        thin = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).astype(int))
+        lines.append(
+            curves.Curve(entry.label, _look(group, rank), x[thin].tolist(), y[thin].tolist())
+        )
+        table.append((entry.label, [f"{value:.3f}" for value in np.interp(grid, x, y)]))
+    if not lines:
+        return None, missing
+    ends = ", ".join(f"{label} {cells[-1]}" for label, cells in table)
+    svg = curves.loss(lines, name=name, label=f"Training loss over the budget. At its end: {ends}.")
+    moments = [f"{100 * moment:g} %" for moment in grid]
+    return {"svg": Markup(svg), "moments": moments, "table": table}, missing  # noqa: S704
+
+
+def _loss(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of the budget and loss, wherever both are numbers."""
+    budget = run.cost("images") or 1
+    points = []
+    for row in read_metrics(run.folder):
+        pair = (row.get("images"), row.get("loss")) if isinstance(row, dict) else (None, None)
+        if all(isinstance(value, int | float) and np.isfinite(value) for value in pair):
+            points.append((pair[0] / budget, pair[1]))  # type: ignore[operator]
+    points.sort()
+    found = np.array(points, dtype=np.float64).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def masks(group: Group) -> tuple[dict[str, Any] | None, list[LeftOut]]:
+    """Masks of the same images over training, for one run per strategy."""
+    found, missing = [], []
+    for entry in group.entries:
+        run, tape, problems = _tape(entry)
+        missing += problems
+        if run and tape:
+            found.append((entry, run, tape))
+    if not found:
+        return None, missing
+    centre = float(np.mean([tape.hidden.mean() for _, _, tape in found]))
+    maps = [tape.hidden[-1].mean(axis=0) for _, _, tape in found]
+    span = drawn.reach(maps, centre)
+    panels = [_panel(entry, run, tape, (centre, span)) for entry, run, tape in found]
+    low, high = max(0.0, centre - span), min(1.0, centre + span)
+    scale = {"low": low, "middle": centre, "high": high}
+    images = {len(tape.positions) for _, _, tape in found}
+    bar = drawn.scale_bar(low, high, centre, span)
+    return {"panels": panels, "scale": scale, "bar": bar, "images": max(images)}, missing
+
+
+def _tape(entry: Entry) -> tuple[Run | None, Tape | None, list[LeftOut]]:
+    """The masks of the lowest seed that has any."""
+    problems: list[LeftOut] = []
+    for run in entry.runs:
+        if not run.record["masks"]:
+            continue
+        try:
+            return run, read_masks(run.folder / MASKS), problems
+        except StoreError:
+            why = f"no pictures of its masks: {MASKS} is missing or damaged"
+            problems.append(LeftOut(run.id, "missing file", why))
+    return None, None, problems
+
+
+def _panel(entry: Entry, run: Run, tape: Tape, colours: tuple[float, float]) -> dict[str, Any]:
+    """One strategy's pictures and numbers."""
+    shown = tape.shown[:SHOWN]
+    steps = run.cost("steps") or 1
+    moments = [f"{100 * step / steps:.3g} %" for step in tape.steps]
+    strips = drawn.strips(shown, tape.hidden[:, : len(shown)])
+    frequency = tape.hidden[-1].mean(axis=0)
+    numbers = [_numbers(hidden) for hidden in tape.hidden]
+    return {
+        "label": entry.label,
+        "seed": run.seed,
+        "shown": len(shown),
+        "strips": list(zip(["image", *moments], strips, strict=True)),
+        "map": drawn.frequency_map(frequency, *colours),
+        "lowest": frequency.min(),
+        "highest": frequency.max(),
+        "numbers": list(zip(moments, numbers, strict=True)),
+        "chance": float(tape.hidden.mean()),
+    }
+
+
+def _numbers(hidden: NDArray[np.bool_]) -> tuple[float, float]:
+    """Spread of the patches' frequencies, and agreement of two images' masks.
+
+    Agreement is the mean share of an image's hidden patches that another image hides too; masks
+    drawn independently and uniformly agree as much as patches are hidden.
+    """
+    flat = hidden.reshape(len(hidden), -1)
+    often = flat.sum(axis=0, dtype=np.float64)
+    spread = float((often / len(flat)).std())
+    pairs = float(flat.sum()) * (len(flat) - 1)
+    return spread, float((often * (often - 1)).sum()) / pairs if pairs else 1.0
