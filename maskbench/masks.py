@@ -2,19 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from maskbench.data import augment
 from maskbench.data.source import Split
-from maskbench.errors import StoreError
 from maskbench.optim import autocast
 from maskbench.strategy import Batch
 from maskbench.train import Job, check
@@ -22,7 +19,6 @@ from maskbench.train import Job, check
 MOMENTS = 9
 IMAGES = 256
 SHOWN = 12
-CHUNK = 64
 
 
 def probe_images(split: Split) -> NDArray[np.int64]:
@@ -58,18 +54,14 @@ class MaskTape:
     @torch.no_grad()
     def look(self, step: int) -> NDArray[np.bool_]:
         """Masks of the fixed images now, (images, patches); disturbs no training stream."""
-        job, rows = self._job, []
-        context = job.context(step, purpose="look")
+        job = self._job
         images = augment.centre(torch.from_numpy(self._pixels), job.model.shape.image)
-        for chunk in range(0, len(images), CHUNK):
-            pixels = augment.normalise(images[chunk : chunk + CHUNK].to(job.device))
-            positions = torch.from_numpy(self._positions[chunk : chunk + CHUNK]).to(job.device)
-            batch = Batch(pixels, positions)
-            with autocast(job.device, job.precision):
-                mask = job.strategy.mask(batch, context)
-            check(job, mask, batch)
-            rows.append(mask.hidden.cpu().numpy())
-        return np.concatenate(rows)
+        positions = torch.from_numpy(self._positions).to(job.device)
+        batch = Batch(augment.normalise(images.to(job.device)), positions)
+        with autocast(job.device, job.precision):
+            mask = job.strategy.mask(batch, job.context(step, purpose="look"))
+        check(job, mask, batch)
+        return np.asarray(mask.hidden.cpu().numpy())
 
     def save(self, path: Path) -> dict[str, Any]:
         """Write ``bits``, ``steps``, ``positions`` and the first images; describe them."""
@@ -95,23 +87,3 @@ class MaskTape:
             "steps": self._steps,
             **facts,
         }
-
-
-def read_masks(path: Path) -> tuple[Mapping[str, NDArray[Any]], NDArray[np.bool_]]:
-    """A run's saved masks.
-
-    Returns:
-        The stored arrays, and the masks unpacked: bool, (moments, images, patches), True hidden.
-
-    Raises:
-        StoreError: The file is missing or damaged.
-    """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            grid = json.loads(file.metadata()["grid"])
-        patches = grid["rows"] * grid["columns"]
-        bits = np.unpackbits(arrays["bits"], axis=2, count=patches).astype(np.bool_)
-    except Exception as error:
-        raise StoreError(f"no readable masks at {path}: {error}.") from error
-    return arrays, bits

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from maskbench import runner
 from maskbench.errors import DATA, DIVERGED, OK, USAGE
 from maskbench.events import Silent
-from maskbench.masks import read_masks
+from maskbench.report.tape import read_masks
 from maskbench.results import FIELDS, Store, read_metrics
 from maskbench.spec import Request
 
@@ -75,13 +75,15 @@ def test_masks_of_the_same_images_at_nine_moments(store: Store, pictures: Path) 
     results = [go(store, pictures, strategy=name) for name in ("random", "clmae")]
     positions = []
     for result in results:
-        arrays, masks = read_masks(result.folder / "masks.safetensors")
-        assert masks.shape == (9, 40, 64)
+        tape = read_masks(result.folder / "masks.safetensors")
+        masks = tape.hidden.reshape(9, 40, 64)
         assert (masks.sum(2) == 48).all()
         assert result.record["masks"]["moments"][::8] == [0.0, 1.0]
-        assert arrays["shown"].shape == (12, 32, 32, 3)
+        assert tape.shown.shape == (12, 32, 32, 3)
         assert (masks[0] != masks[-1]).any()
-        positions.append(arrays["positions"].tolist())
+        if result.record["strategy"]["name"] == "random":
+            assert len({image.tobytes() for image in masks[0]}) == 40
+        positions.append(list(tape.positions))
     assert positions[0] == positions[1]
 
 

@@ -14,8 +14,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Exit codes: 0 done, 1 a bug or a broken strategy, 2 wrong usage, 4 data, 5 the loss "
-    "diverged, 74 input/output, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 a bug or a broken strategy, 2 wrong usage, 3 something left "
+    "out, 4 data, 5 the loss diverged, 74 input/output, 130 interrupted.",
 )
 
 

@@ -54,7 +54,17 @@ def _models(out: Path) -> list[dict[str, Any]]:
     from maskbench.shape import PRESETS
 
     return [
-        {"name": name, "use": p.use, **asdict(p.shape), "batch": p.batch, "base_lr": p.base_lr}
+        {
+            "name": name,
+            "use": p.use,
+            "image": p.shape.image,
+            "patch": p.shape.patch,
+            "encoder": f"{p.shape.width} x {p.shape.depth}",
+            "heads": p.shape.heads,
+            "decoder": f"{p.shape.decoder_width} x {p.shape.decoder_depth}",
+            "batch": p.batch,
+            "base_lr": p.base_lr,
+        }
         for name, p in PRESETS.items()
     ]
 

@@ -7,7 +7,7 @@ import typer
 
 from maskbench.cli.errors import set_debug
 
-StoreDir = Annotated[Path, typer.Option("--out", help="The run store.", show_default="runs")]
+StoreDir = Annotated[Path, typer.Option("--out", help="The run store.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks.", callback=set_debug, is_eager=True)

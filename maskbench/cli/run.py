@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from maskbench.cli.options import AsJson, Debug, StoreDir
 from maskbench.budget import DEFAULT_BUDGET
+from maskbench.cli.options import AsJson, Debug, StoreDir
 
 _RECIPE = "Recipe"
 _MACHINE = "Machine"
@@ -33,16 +33,18 @@ def run(
     as_json: AsJson = False,
     hidden: Annotated[
         int | None,
-        typer.Option(help="Hidden patches per image.  [default: 3/4]", rich_help_panel=_RECIPE),
+        typer.Option(
+            help="Hidden patches per image. Default: three quarters.", rich_help_panel=_RECIPE
+        ),
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(help="Images per step.  [default: the preset's]", rich_help_panel=_RECIPE),
+        typer.Option(help="Images per step. Default: the preset's.", rich_help_panel=_RECIPE),
     ] = None,
     lr: Annotated[
         float | None,
         typer.Option(
-            help="Learning rate per 256 images of the batch.  [default: the preset's]",
+            help="Learning rate per 256 images of the batch. Default: the preset's.",
             rich_help_panel=_RECIPE,
         ),
     ] = None,

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 SIDE = 32
 SHAPES = ("disc", "square", "triangle", "cross", "ring")
 TEXTURES = ("banded", "striped", "hatched", "checked", "dotted")
-HUES = ("ochre", "green", "teal", "violet", "rose")
+HUES = ("rose", "ochre", "green", "teal", "violet")
 
 _SHAPE = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
 _TEXTURE = np.array([0, 1, 2, 3, 4, 1, 2, 3, 4, 0])
@@ -35,14 +35,19 @@ CLASSES: tuple[str, ...] = tuple(
     f"{TEXTURES[t]}-{SHAPES[s]}-{HUES[h]}" for s, t, h in zip(_SHAPE, _TEXTURE, _HUE, strict=True)
 )
 
-_RADIUS = (8.0, 13.0)  # px
-_TURN = 0.35  # rad, either way
+_RADIUS = (9.0, 14.0)  # px
+_TURN = 0.3  # rad, either way
 _PERIOD = (4.5, 5.5)  # px between two bands
-_CONTRAST = (30.0, 55.0)  # grey levels, amplitude of the texture
-_TINT = 25.0  # grey levels, amplitude of the class hue
-_HUE_NOISE = 0.35  # rad, standard deviation
-_REPLACED = 0.1  # chance that a cue is a random one
+_CONTRAST = (35.0, 55.0)  # grey levels, amplitude of the texture
+_LEVEL = (70.0, 185.0)  # grey levels, brightness of an object or a background
+_TINT = 20.0  # grey levels, amplitude of the class hue
+_HUE_NOISE = 0.4  # rad, standard deviation
+_REPLACED = 0.05  # chance that a cue is drawn anew
 _CLUTTER = 8  # background shapes per picture
+_SHADE = 25.0  # grey levels, standard deviation between a background shape and its ground
+_MUTED = 6.0  # grey levels, amplitude of background hues
+_GRAIN = 1.5  # grey levels, standard deviation of pixel noise
+_BLOCK = 125  # pictures drawn at a time, which keeps them in the processor's cache
 
 
 class Scenes(NamedTuple):
@@ -79,23 +84,29 @@ def generate(count: int, split: str, seed: int = 0) -> Scenes:
     radius = rng.uniform(*_RADIUS, count)
     centre = radius[:, None] + rng.random((count, 2)) * (SIDE - 1 - 2 * radius[:, None])
     position_size = np.column_stack([centre, radius])
+    images = np.empty((count, SIDE, SIDE, 3), np.uint8)
+    objects = np.empty((count, SIDE, SIDE), np.bool_)
+    for start in range(0, count, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        images[part], objects[part] = _draw(rng, labels[part], position_size[part])
+    return Scenes(images, labels, objects, objects & ~_eroded(objects), position_size)
+
+
+def _draw(
+    rng: np.random.Generator, labels: NDArray[np.int64], position_size: Floats
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Draws a block of pictures (N, 32, 32, 3) and says where their objects are (N, 32, 32)."""
+    count = len(labels)
     u, v = _object_frame(position_size, rng.uniform(-_TURN, _TURN, count))
-    distance = _distance(u, v, _cue(rng, _SHAPE[labels]), radius[:, None, None])
+    distance = _distance(u, v, _cue(rng, _SHAPE[labels]), position_size[:, 2, None, None])
     cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
     surface = _texture(rng, u, v, _cue(rng, _TEXTURE[labels]))[..., None]
     surface = surface + _tint(rng, _cue(rng, _HUE[labels]))[:, None, None, :]
-    surface += rng.uniform(90.0, 165.0, count)[:, None, None, None]
+    surface += rng.uniform(*_LEVEL, count)[:, None, None, None]
     image = _background(rng, count)
     image += cover * (surface - image)
-    image += rng.normal(0.0, 3.0, image.shape)
-    objects = distance < 0.0
-    return Scenes(
-        np.clip(np.rint(image), 0, 255).astype(np.uint8),
-        labels,
-        objects,
-        objects & ~_eroded(objects),
-        position_size,
-    )
+    image += rng.normal(0.0, _GRAIN, image.shape)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8), distance < 0.0
 
 
 def _cue(rng: np.random.Generator, value: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -172,9 +183,9 @@ def _background(rng: np.random.Generator, count: int) -> Floats:
     """Muted backgrounds (N, 32, 32, 3): a slope of light with soft-edged boxes and discs."""
     grid = (np.arange(SIDE) - (SIDE - 1) / 2) / SIDE
     slope = rng.normal(0.0, 25.0, (2, count, 1, 1))
-    level = rng.uniform(90.0, 165.0, (count, 1, 1))
+    level = rng.uniform(*_LEVEL, (count, 1, 1))
     grey = level + slope[0] * grid[:, None] + slope[1] * grid
-    image = grey[..., None] + 6.0 * _colour(rng.uniform(0, 2 * np.pi, count))[:, None, None, :]
+    image = grey[..., None] + _MUTED * _colour(rng.uniform(0, 2 * np.pi, count))[:, None, None, :]
     for _ in range(_CLUTTER):
         place = np.column_stack([rng.uniform(0, SIDE, (count, 2)), np.zeros(count)])
         u, v = _object_frame(place, rng.uniform(0, 2 * np.pi, count))
@@ -183,8 +194,8 @@ def _background(rng: np.random.Generator, count: int) -> Floats:
         round_one = (rng.random(count) < 0.5)[:, None, None]
         reach = np.where(round_one, np.sqrt(u * u + v * v), np.maximum(u, v))
         cover = np.clip(0.5 - (reach - 1.0) * np.minimum(half[0], half[1]), 0.0, 1.0)
-        tint = 6.0 * _colour(rng.uniform(0, 2 * np.pi, count))
-        shade = rng.normal(0.0, 18.0, (count, 1)) + tint
+        tint = _MUTED * _colour(rng.uniform(0, 2 * np.pi, count))
+        shade = rng.normal(0.0, _SHADE, (count, 1)) + tint
         image += cover[..., None] * shade[:, None, None, :]
     return image
 

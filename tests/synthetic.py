@@ -1,0 +1,133 @@
+"""Synthetic runs for the report's tests: their numbers are made up."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from typer.testing import CliRunner
+
+from maskbench.cli import app
+from maskbench.report import page
+
+CLAIMS = ("better", "outperform", "significant", "state of the art", "state-of-the-art")
+EVIL = '<script>alert(1)</script>"$x_1$ onload=\u202e\x1b[31m\ud800'
+GRID, SIDE, IMAGES = 4, 8, 20
+SHOTS = (1, 2, 4)
+DATA = {"name": "toy", "classes": list("abcde"), "train": 20, "test": 50}
+MODEL = {"preset": "nano", "image": SIDE, "patch": 2, "width": 6, "depth": 1}
+
+
+def rows(feature: str, base: float) -> list[dict[str, Any]]:
+    shared = {"feature": feature, "classes": 5, "n_test": 50}
+    found: list[dict[str, Any]] = [
+        {
+            **shared,
+            "probe": "logreg",
+            "shots": n,
+            "draw": d,
+            "accuracy": base - (4 - n) / 50 + d / 100,
+        }
+        for n in SHOTS
+        for d in range(2)
+    ]
+    nearest = {"probe": "knn20", "shots": None, "draw": None, "accuracy": base}
+    return [*found, {**shared, **nearest}]
+
+
+def record(strategy: str, seed: int, accuracy: float, /, **changes: Any) -> dict[str, Any]:
+    """A synthetic record: its numbers are made up for these tests."""
+
+    settings: dict[str, Any] = {
+        "strategy": strategy,
+        "strategy_settings": {},
+        "strategy_digest": None,
+    }
+    recipe = {"batch": 4, "base_lr": 1e-3, "weight_decay": 0.05, "warmup": 0.05, "draws": 2}
+    machine = {"device": "cpu", "precision": "fp32", "compile": False}
+    named = {"budget": "2ep", "data": "toy", "model": "nano", "hidden": 12, "seed": seed}
+    return {
+        "schema": 1,
+        "id": f"{strategy}-{seed}",
+        "status": "finished",
+        "strategy": {"name": strategy, "settings": {}, "source": "a test"},
+        "settings": {**settings, **recipe, **machine, **named},
+        "seed": seed,
+        "data": {**DATA, "fingerprint": "f" * 64},
+        "model": {**MODEL, "hidden": 12},
+        "budget": {"text": "2ep", "images": 40, "steps": 10, "epochs": 2.0},
+        "ledger": {
+            "images": 40,
+            "images_distinct": 20,
+            "steps": 10,
+            "flops": {"encoder": 3e9, "decoder": 1e9},
+            "flops_total": 4e9,
+            "flops_relative_to_random": 1.0,
+            "seconds": {"training": 2.0 + seed, "data": 0.5, "step": 1.5, "paused": 0.1},
+            "images_per_s": 40 / (2.0 + seed),
+            "peak_memory_bytes": {"host": 2**30, "device": None},
+        },
+        "probes": rows("patchmean", accuracy),
+        "controls": [*rows("untrained", 0.3), *rows("pixels", 0.25)],
+        "masks": {"file": "masks.safetensors"},
+        "provenance": {
+            "versions": {"python": "3", "maskbench": "0"},
+            "commit": None,
+            "device": {"kind": "cpu", "gpu": None, "cpu": "a CPU", "cores": 2},
+            "threads": 1,
+            "load": 0.1,
+            "system": "Linux",
+            "started": "2026-01-01T00:00:00+00:00",
+            "finished": "2026-01-01T00:01:00+00:00",
+        },
+        **changes,
+    }  # fmt: skip
+
+
+def some_masks(seed: int = 0) -> NDArray[np.bool_]:
+    scores = np.random.default_rng(seed).random((3, IMAGES, GRID * GRID))
+    return scores.argsort(axis=2).argsort(axis=2) < 12
+
+
+def put(store: Path, name: str, content: dict[str, Any], *, files: bool = True) -> Path:
+    folder = store / name
+    folder.mkdir(parents=True)
+    (folder / "record.json").write_text(json.dumps({**content, "id": name}))
+    if files:
+        pixels = np.random.default_rng(1).integers(0, 256, (7, SIDE, SIDE, 3), dtype=np.uint8)
+        tensors: dict[str, NDArray[Any]] = {
+            "bits": np.packbits(some_masks(), axis=2),
+            "steps": np.array([0, 5, 10]),
+            "positions": np.arange(IMAGES),
+            "shown": pixels,
+        }
+        grid = json.dumps({"rows": GRID, "columns": GRID, "hidden": 12})
+        save_file(tensors, folder / "masks.safetensors", metadata={"grid": grid})
+        lines = [json.dumps({"images": 4 * i, "loss": 2 / i}) for i in range(1, 11)]
+        (folder / "metrics.jsonl").write_text("\n".join([*lines, '{"torn', '"text"']))
+    return folder
+
+
+def pair(store: Path, seeds: int = 1) -> Path:
+    for seed in range(seeds):
+        put(store, f"random-{seed}", record("random", seed, 0.5 + seed / 100))
+        put(store, f"clmae-{seed}", record("clmae", seed, 0.52 + seed / 50))
+    return store
+
+
+def html_of(store: Path) -> str:
+    return page.make(sorted(path.parent for path in store.glob("*/record.json"))).html
+
+
+def plain(html: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<style>.*?</style>", "", html)))
+
+
+def compare(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["compare", *words])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout
