@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from maskbench.errors import UsageError, unknown
 
-DEFAULT_BUDGET = "8ep"
+DEFAULT_BUDGET = "2ep"
 UNITS = {
     "ep": "passes over the training set",
     "step": "optimiser steps",

@@ -69,8 +69,8 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "nano": Preset(ModelShape(32, 4, 96, 4, 3, 64, 1, 2), 64, 4e-3, "the quick start, 32 px"),
-    "micro": Preset(ModelShape(32, 4, 128, 6, 4, 64, 2, 2), 128, 2e-3, "32 px on a CPU"),
+    "nano": Preset(ModelShape(32, 4, 96, 4, 3, 64, 1, 2), 16, 3.2e-2, "the quick start, 32 px"),
+    "micro": Preset(ModelShape(32, 4, 128, 6, 4, 64, 2, 2), 64, 4e-3, "32 px on a CPU"),
     "tiny": Preset(ModelShape(32, 4, 192, 12, 3, 128, 4, 4), 256, 1e-3, "32 px on a GPU"),
     "vit_small": Preset(ModelShape(224, 16, 384, 12, 6, 512, 8, 16), 1024, 1.5e-4, "224 px"),
     "vit_base": Preset(ModelShape(224, 16, 768, 12, 12, 512, 8, 16), 1024, 1.5e-4, "224 px"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from test_probes import clusters, toy_rows
 from timm.models import VisionTransformer
 from torch import Tensor, nn
 

@@ -40,9 +40,9 @@ _TURN = 0.3  # rad, either way
 _PERIOD = (4.5, 5.5)  # px between two bands
 _CONTRAST = (35.0, 55.0)  # grey levels, amplitude of the texture
 _LEVEL = (70.0, 185.0)  # grey levels, brightness of an object or a background
-_TINT = 20.0  # grey levels, amplitude of the class hue
-_HUE_NOISE = 0.4  # rad, standard deviation
-_REPLACED = 0.05  # chance that a cue is drawn anew
+_TINT = 17.0  # grey levels, amplitude of the class hue
+_HUE_NOISE = 0.3  # rad, standard deviation
+_REPLACED = 0.02  # chance that a cue is drawn anew
 _CLUTTER = 8  # background shapes per picture
 _SHADE = 25.0  # grey levels, standard deviation between a background shape and its ground
 _MUTED = 6.0  # grey levels, amplitude of background hues
@@ -176,7 +176,8 @@ def _tint(rng: np.random.Generator, hue: NDArray[np.int64]) -> Floats:
 
 def _colour(angle: Floats) -> Floats:
     """Unit-amplitude RGB offset (..., 3) of a hue angle; the three channels sum to 0."""
-    return np.cos(angle[..., None] - 0.6 - 2 * np.pi / 3 * np.arange(3))
+    offset: Floats = np.cos(angle[..., None] - 0.6 - 2 * np.pi / 3 * np.arange(3))
+    return offset
 
 
 def _background(rng: np.random.Generator, count: int) -> Floats:
@@ -185,7 +186,9 @@ def _background(rng: np.random.Generator, count: int) -> Floats:
     slope = rng.normal(0.0, 25.0, (2, count, 1, 1))
     level = rng.uniform(*_LEVEL, (count, 1, 1))
     grey = level + slope[0] * grid[:, None] + slope[1] * grid
-    image = grey[..., None] + _MUTED * _colour(rng.uniform(0, 2 * np.pi, count))[:, None, None, :]
+    image: Floats = (
+        grey[..., None] + _MUTED * _colour(rng.uniform(0, 2 * np.pi, count))[:, None, None, :]
+    )
     for _ in range(_CLUTTER):
         place = np.column_stack([rng.uniform(0, SIDE, (count, 2)), np.zeros(count)])
         u, v = _object_frame(place, rng.uniform(0, 2 * np.pi, count))

@@ -32,7 +32,7 @@ def patch_mean(
     normalise: Callable[[Tensor], Tensor],
     device: torch.device | str = "cpu",
     *,
-    chunk: int = 500,
+    chunk: int = 128,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Mean of the normed patch tokens, every patch visible.
