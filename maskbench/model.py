@@ -7,7 +7,7 @@ the decoder predicts normalised pixels of hidden patches only, and the loss is t
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from timm.layers import PatchEmbed
@@ -41,7 +41,7 @@ class Outcome:
 
 def blocks(depth: int, width: int, heads: int, eps: float) -> nn.Sequential:
     """``depth`` pre-norm ViT blocks (timm's), MLP ratio 4, with qkv bias."""
-    norm = partial(nn.LayerNorm, eps=eps)
+    norm: Any = partial(nn.LayerNorm, eps=eps)
     return nn.Sequential(
         *(Block(width, heads, mlp_ratio=4.0, qkv_bias=True, norm_layer=norm) for _ in range(depth))
     )

@@ -28,7 +28,7 @@ __all__ = [
     "ModelShape",
     "ModelView",
     "Outcome",
-    "Settings",
+    "StrategySettings",
     "blocks_forward",
     "blocks_input_gradient",
     "linear_flops",
@@ -37,7 +37,7 @@ __all__ = [
 M = TypeVar("M", bound=nn.Module)
 
 
-class Settings(BaseModel):
+class StrategySettings(BaseModel):
     """A strategy's own settings: frozen, typed, every field with a default and a description."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -147,13 +147,13 @@ class MaskStrategy(nn.Module):
         source: Where it comes from: authors, arXiv number, or ``"ours"``.
         summary: One line: what it hides, and why.
 
-    ``Settings`` is a nested class derived from ``maskbench.strategy.Settings``.
+    ``Settings`` is a nested class derived from ``StrategySettings``.
     """
 
     family: ClassVar[str] = "unnamed"
     source: ClassVar[str] = "unnamed"
     summary: ClassVar[str] = ""
-    Settings: ClassVar[type[Settings]] = Settings
+    Settings: ClassVar[type[StrategySettings]] = StrategySettings
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__()

@@ -49,7 +49,7 @@ from maskbench.strategy import (
     ModelShape,
     ModelView,
     Outcome,
-    Settings,
+    StrategySettings,
     blocks_forward,
     blocks_input_gradient,
     linear_flops,
@@ -117,7 +117,7 @@ class CLMAE(MaskStrategy):
     source = "Madan et al., arXiv 2308.16572"
     summary = "a mask network that first hides what is easy to rebuild, then what is hard"
 
-    class Settings(Settings):
+    class Settings(StrategySettings):
         """CL-MAE's knobs; defaults as published unless said otherwise."""
 
         schedule: Literal["linear", "cosine", "step", "constant"] = Field(

@@ -97,10 +97,4 @@ def limited(images: Images, limit: int | None) -> Images:
             rank[labels == label] = np.arange((labels == label).sum())
         order = order[np.argsort(rank, kind="stable")]
     keep = np.sort(order[:limit])
-    parts = [
-        None if array is None else array[keep]
-        for array in (train.images, train.labels, train.objects, train.contours)
-    ]
-    ids = [train.ids[int(i)] for i in keep]
-    pixels = np.ascontiguousarray(train.images[keep])
-    return replace(images, train=Split(pixels, parts[1], ids, parts[2], parts[3]))
+    return replace(images, train=train.take(keep))

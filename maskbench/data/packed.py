@@ -35,7 +35,7 @@ from maskbench.errors import StoreError
 from maskbench.events import Progress
 
 SCHEMA = 1
-SHOWN = 20  # skipped files named in the record
+SHOWN = 1000  # skipped files named in the record
 
 
 class File(NamedTuple):

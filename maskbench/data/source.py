@@ -29,6 +29,16 @@ class Split:
     def __len__(self) -> int:
         return len(self.images)
 
+    def take(self, positions: NDArray[np.int64]) -> "Split":
+        """Some of the images, in memory."""
+        return Split(
+            images=np.ascontiguousarray(self.images[positions]),
+            labels=None if self.labels is None else self.labels[positions],
+            ids=[self.ids[int(i)] for i in positions],
+            objects=None if self.objects is None else self.objects[positions],
+            contours=None if self.contours is None else self.contours[positions],
+        )
+
     @property
     def side(self) -> int:
         """Pixels along one side of an image."""

@@ -54,7 +54,7 @@ def _sized(images: Bytes, rows: int) -> Bytes:
         return images.repeat(factor, axis=1).repeat(factor, axis=2)
     wanted = rows * max(1, SIDE // rows)
     box = Image.Resampling.BOX
-    return np.stack([np.asarray(Image.fromarray(i).resize((wanted,) * 2, box)) for i in images])
+    return np.stack([np.asarray(Image.fromarray(i).resize((wanted, wanted), box)) for i in images])
 
 
 def _strip(colours: Bytes, palette: bytes) -> str:
