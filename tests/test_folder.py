@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from maskbench.data import packed
 from maskbench.data.folder import open_folder
 from maskbench.data.source import Images
 
@@ -228,9 +229,10 @@ def test_bad_files_are_skipped_counted_and_named(
     np.testing.assert_array_equal(images.train.images[place], noise(77))
 
 
-def test_only_the_first_twenty_skipped_files_are_named(
-    data: Path, opened: Callable[..., Images]
+def test_only_the_first_skipped_files_are_named(
+    data: Path, opened: Callable[..., Images], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(packed, "SHOWN", 20)
     flat(data, 1)
     for i in range(30):
         (data / f"n{i:02}.txt").write_text("x")

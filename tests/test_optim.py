@@ -1,5 +1,8 @@
 """Schedules as functions of the budget fraction, and what is decayed."""
 
+import shutil
+import warnings
+
 import pytest
 import torch
 from conftest import SMALL, make_job
@@ -8,7 +11,7 @@ from timm.scheduler import CosineLRScheduler
 from maskbench import seeds
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule, adamw
-from maskbench.train import Clock, train
+from maskbench.train import Clock, Job, train
 
 
 def test_half_cosine_equals_timms() -> None:
@@ -50,3 +53,19 @@ def test_one_step_trains_and_the_loss_falls() -> None:
     losses: list[float] = []
     train(make_job(budget="60step"), Clock(), lambda r: losses.append(r["loss"]), lambda s: None)
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["random", "clmae"])
+def test_a_compiled_step_gives_the_same_losses(name: str) -> None:
+    """To 1e-5, last incomplete batch included."""
+    if shutil.which("g++") is None:
+        pytest.skip("torch.compile needs a C++ compiler on the CPU")
+    losses: dict[bool, list[float]] = {False: [], True: []}
+    for compiled, found in losses.items():
+        job = make_job(name, budget="36img")
+        job = Job(**{**vars(job), "compile": compiled})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            train(job, Clock(), lambda row, to=found: to.append(row["loss"]), lambda step: None)
+    assert losses[True] == pytest.approx(losses[False], rel=1e-5)

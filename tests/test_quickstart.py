@@ -1,8 +1,10 @@
 """The README's quick start, as a newcomer runs it: about four minutes on two cores."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,3 +63,25 @@ def test_compare_makes_one_page(place: Path, records: dict[str, dict[str, Any]])
     html = page.read_text(encoding="utf-8")
     assert all(record["id"] in html for record in records.values())
     assert "http://" not in html.replace("http://www.w3.org", "")
+
+
+def test_ctrl_c_ends_with_130_and_says_so_in_the_record(tmp_path: Path) -> None:
+    words = ["run", "--strategy", "random", "--budget", "1000ep"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "maskbench", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + 300
+        while not any(p.stat().st_size for p in tmp_path.glob("runs/*/metrics.jsonl")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in told
+    (record,) = tmp_path.glob("runs/*/record.json")
+    assert json.loads(record.read_text())["status"] == "interrupted"
