@@ -8,6 +8,7 @@ from fractions import Fraction
 from maskbench.errors import UsageError, unknown
 
 DEFAULT_BUDGET = "2ep"
+LARGEST = 10**15
 UNITS = {
     "ep": "passes over the training set",
     "step": "optimiser steps",
@@ -50,6 +51,8 @@ class Budget:
         amount *= factor
         if amount <= 0:
             raise UsageError(f"budget {text!r} must be larger than zero, {_EXAMPLES}.")
+        if amount > LARGEST:
+            raise UsageError(f"budget {text!r} is more than {LARGEST:,} {unit}, {_EXAMPLES}.")
         if unit in ("step", "img") and amount.denominator != 1:
             raise UsageError(f"budget {text!r} is not a whole number of {UNITS[unit]}.")
         return cls(amount, unit)

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 OK = 0
 BUG = 1
@@ -21,6 +22,8 @@ class MaskbenchError(Exception):
     """
 
     exit_code = BUG
+    folder: Path | None = None
+    """The run's folder, when the error ended a run."""
 
 
 class UsageError(MaskbenchError):
@@ -45,6 +48,12 @@ class DivergedError(MaskbenchError):
     """The loss is no longer finite: exit code 5."""
 
     exit_code = DIVERGED
+
+
+class InterruptedRunError(MaskbenchError):
+    """Somebody pressed Ctrl-C: exit code 130."""
+
+    exit_code = INTERRUPTED
 
 
 class StoreError(MaskbenchError):

@@ -71,12 +71,14 @@ class Mask:
             grid: The grid that says how many are hidden.
 
         Raises:
-            ValueError: The shape does not fit the grid.
+            ValueError: The shape does not fit the grid, or (on the CPU) a score is not finite.
         """
         if scores.ndim != 2 or scores.shape[1] != grid.patches:
             raise ValueError(
                 f"scores must have shape (images, {grid.patches}), not {tuple(scores.shape)}"
             )
+        if scores.device.type == "cpu" and not bool(torch.isfinite(scores).all()):
+            raise ValueError("scores must be finite")
         highest = scores.argsort(dim=1, descending=True, stable=True)[:, : grid.hidden]
         empty = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
         return cls(empty.scatter(1, highest, value=True), grid)

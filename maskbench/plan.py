@@ -1,6 +1,7 @@
 """What a run will do, decided and checked before anything is done."""
 
 import hashlib
+import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -62,7 +63,7 @@ def resolve(request: Request, cache: Path, progress: Progress) -> Planned:
     settings = RunSettings(
         strategy=public_name(request.strategy),
         strategy_settings=strategy.settings.model_dump(mode="json"),
-        strategy_digest=digest_of(request.strategy),
+        strategy_digest=digest_of(cls),
         budget=str(budget),
         data=images.name,
         data_fingerprint=images.fingerprint,
@@ -114,7 +115,6 @@ def public_name(strategy: str) -> str:
     return f"{Path(path).name}:{attribute}" if colon else strategy
 
 
-def digest_of(strategy: str) -> str | None:
-    """SHA-256 of a user's own strategy file, so that an edited idea is another run."""
-    path = Path(strategy.rpartition(":")[0])
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def digest_of(cls: type[MaskStrategy]) -> str:
+    """SHA-256 of the strategy's file, so that an edited idea is another run."""
+    return hashlib.sha256(Path(inspect.getfile(cls)).read_bytes()).hexdigest()

@@ -64,16 +64,31 @@ def _facts(tree: ast.Module) -> dict[str, str]:
     """Literal class attributes of the first class that states its family."""
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
-            facts = {
-                target.id: statement.value.value
-                for statement in node.body
-                if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
-                for target in statement.targets
-                if isinstance(target, ast.Name) and target.id in _FACTS
-            }
+            facts = dict(pair for statement in node.body for pair in _literals(statement))
             if "family" in facts:
                 return {"class": node.name, **{k: str(v) for k, v in facts.items()}}
     return {}
+
+
+def _literals(statement: ast.stmt) -> list[tuple[str, object]]:
+    """Names and values of ``a = "x"``, ``a: str = "x"`` and ``a, b = "x", "y"``."""
+    if isinstance(statement, ast.AnnAssign):
+        targets: list[ast.expr] = [statement.target]
+    elif isinstance(statement, ast.Assign):
+        targets = statement.targets
+    else:
+        return []
+    pairs: list[tuple[ast.expr, ast.expr | None]] = []
+    for target in targets:
+        if isinstance(target, ast.Tuple) and isinstance(statement.value, ast.Tuple):
+            pairs += zip(target.elts, statement.value.elts, strict=False)
+        else:
+            pairs.append((target, statement.value))
+    return [
+        (name.id, value.value)
+        for name, value in pairs
+        if isinstance(name, ast.Name) and name.id in _FACTS and isinstance(value, ast.Constant)
+    ]
 
 
 def entries() -> list[Entry]:

@@ -143,21 +143,20 @@ class Store:
         Raises:
             StoreError: The store cannot be written.
         """
-        attempt = 1
+        attempt, folder = 1, self.root / run_id
         while True:
-            folder = self.root / (run_id if attempt == 1 else f"{run_id}-{attempt}")
             try:
-                folder.mkdir(parents=True)
-            except FileExistsError:
-                if self.root.exists() and not self.root.is_dir():
-                    raise StoreError(f"{self.root} is not a folder; choose --out.") from None
-                attempt += 1
+                self.root.mkdir(parents=True, exist_ok=True)
+                folder.mkdir()
             except OSError as error:
+                if folder.is_dir() and isinstance(error, FileExistsError):
+                    attempt += 1
+                    folder = self.root / f"{run_id}-{attempt}"
+                    continue
                 raise StoreError(
                     f"cannot create {folder}: {error.strerror or error}. Choose another --out."
                 ) from error
-            else:
-                return folder
+            return folder
 
     def find(self, name: str) -> Path:
         """A run by folder, or by the name (or a unique beginning) it has in the store.

@@ -8,22 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from maskbench import provenance, results, seeds
-from maskbench.data.feed import Feed
-from maskbench.errors import DivergedError
+from maskbench.errors import DivergedError, InterruptedRunError, MaskbenchError, StoreError
 from maskbench.events import Progress
+from maskbench.job import Job
 from maskbench.mask import Grid
 from maskbench.masks import MaskTape
 from maskbench.model import MaskedAutoencoder
-from maskbench.optim import Schedule, adamw
+from maskbench.optim import Schedule
 from maskbench.plan import Planned, resolve
 from maskbench.probes.score import score
 from maskbench.results import Store
 from maskbench.shape import step_flops
 from maskbench.spec import Request, preset
-from maskbench.train import Clock, Job, train
+from maskbench.train import Clock, train
+
+STATUS = {InterruptedRunError: "interrupted", DivergedError: "diverged"}
 
 
 @dataclass(frozen=True)
@@ -62,22 +65,40 @@ def run(request: Request, store: Store, progress: Progress, *, fresh: bool = Fal
     record = first_record(folder, planned)
     try:
         carry_out(folder, record, planned, progress)
-        record["status"] = "finished"
-    except BaseException as error:
-        record["status"] = status_of(error)
-        record["error"] = f"{type(error).__name__}: {error}"
-        raise
-    finally:
-        record["provenance"]["finished"] = provenance.now()
-        results.write_json(folder / results.RECORD, record)
+    except BaseException as caught:
+        error = explained(caught, folder)
+        close(folder, record, STATUS.get(type(error), "failed"), str(error))
+        raise error from caught
+    close(folder, record, "finished")
     return Result(folder, results.read_record(folder), reused=False)
 
 
-def status_of(error: BaseException) -> str:
-    """The word for how a run ended early."""
-    if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
-    return "diverged" if isinstance(error, DivergedError) else "failed"
+def explained(caught: BaseException, folder: Path) -> BaseException:
+    """What ended a run, as an error that says what happened and knows the run's folder."""
+    if isinstance(caught, KeyboardInterrupt):
+        error: BaseException = InterruptedRunError(
+            f"interrupted; what was measured so far is kept in {folder}."
+        )
+    elif isinstance(caught, OSError | SafetensorError):
+        error = StoreError(f"cannot write the run in {folder}: {caught}. Free space, or use --out.")
+    else:
+        error = caught
+    if isinstance(error, MaskbenchError):
+        error.folder = folder
+    return error
+
+
+def close(folder: Path, record: dict[str, Any], status: str, error: str | None = None) -> None:
+    """Write how a run ended."""
+    record["status"] = status
+    if error is not None:
+        record["error"] = error
+    record["provenance"]["finished"] = provenance.now()
+    try:
+        results.write_json(folder / results.RECORD, record)
+    except StoreError:
+        if error is None:
+            raise
 
 
 def first_record(folder: Path, planned: Planned) -> dict[str, Any]:
@@ -131,35 +152,19 @@ def build(planned: Planned) -> Job:
     device = torch.device(settings.device)
     model = MaskedAutoencoder(shape, seeds.generator(settings.seed, "init")).to(device)
     schedule = Schedule.of(settings.base_lr, settings.batch, settings.warmup, plan.steps)
-    train_split = planned.images.train
-    count = len(train_split)
-    feed = Feed(
-        train_split,
-        plan,
-        lambda epoch: strategy.order(epoch, count, job.context(0)),
-        seed=settings.seed,
-        side=shape.image,
-        device=device,
-    )
-    strategy.to(device)
-    job = Job(
-        model=model,
-        strategy=strategy,
-        feed=feed,
+    return Job.of(
+        model,
+        strategy.to(device),
+        planned.images.train,
         plan=plan,
         schedule=schedule,
-        optimizer=adamw(model, [], settings.weight_decay),
         grid=Grid(shape.side, shape.side, settings.hidden),
+        weight_decay=settings.weight_decay,
         seed=settings.seed,
         device=device,
         precision=settings.precision,
         compile=settings.compile,
     )
-    strategy.setup(job.context(0), count)
-    joint = strategy.joint_parameters()
-    if joint:
-        job.optimizer.add_param_group({"params": joint, "weight_decay": settings.weight_decay})
-    return job
 
 
 def carry_out(folder: Path, record: dict[str, Any], planned: Planned, progress: Progress) -> None:

@@ -41,7 +41,7 @@ class RunSettings(BaseModel):
 
     strategy: str
     strategy_settings: dict[str, Any]
-    strategy_digest: str | None = Field(description="SHA-256 of a user's own strategy file")
+    strategy_digest: str = Field(description="SHA-256 of the strategy's file")
     budget: str
     data: str
     data_fingerprint: str

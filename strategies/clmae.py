@@ -26,7 +26,11 @@ adversary).
 
 What differs from the published code, on purpose: two optimisers instead of one shared (there, on
 older torch, momentum and weight decay of one network moved the other); the diversity term is one
-matrix operation instead of a double loop; scoring in (a) stores no activations. Known leak, kept:
+matrix operation instead of a double loop; scoring in (a) stores no activations; lambda moves every
+step and passes through 0 (there: every epoch, jumping over 0); and two settings differ by default:
+the target is the visible share (``target=published`` for the constant 0.25, the same at 75 %
+hidden), and the network's learning rate stays up after the warm-up, so that something is left of it
+when lambda turns negative (``lr_schedule=model`` for the published decay). Known leak, kept:
 the blocks are pre-norm, and LayerNorm(m x) = LayerNorm(x) for any m well above sqrt(eps), so a
 "soft-hidden" patch is hardly hidden and R mostly ranks patches by their loss.
 """
@@ -100,7 +104,7 @@ def divergence(keep: Tensor, target: float) -> Tensor:
     """K per image, (images,): KL(mean score || target) of two-point distributions."""
     mean = keep.mean(1)
     other = 1 - mean
-    return mean * (mean / target).log() + other * (other / (1 - target)).log()
+    return torch.xlogy(mean, mean / target) + torch.xlogy(other, other / (1 - target))
 
 
 def diversity(keep: Tensor) -> Tensor:

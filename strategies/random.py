@@ -18,7 +18,7 @@ class Random(MaskStrategy):
     summary = "hides a uniformly random set of patches, another one for every image and step"
 
     def mask(self, batch: Batch, context: Context) -> Mask:
-        """Hide the ``hidden`` highest of independent uniform numbers (float32: no ties)."""
+        """Hide the ``hidden`` highest of independent uniform numbers (float32)."""
         noise = torch.rand(
             len(batch.images),
             context.grid.patches,

@@ -13,14 +13,13 @@ from maskbench import registry, seeds
 from maskbench.budget import Budget, Plan
 from maskbench.cli import app
 from maskbench.cli.errors import guarded
-from maskbench.data.feed import Feed
 from maskbench.data.source import Split
+from maskbench.job import Job
 from maskbench.mask import Grid
 from maskbench.model import MaskedAutoencoder
-from maskbench.optim import Schedule, adamw
+from maskbench.optim import Schedule
 from maskbench.shape import ModelShape
 from maskbench.strategy import MaskStrategy
-from maskbench.train import Job
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SMALL = ModelShape(16, 4, 24, 2, 4, 16, 1, 4)
@@ -71,20 +70,17 @@ def make_job(
     device = torch.device("cpu")
     model = MaskedAutoencoder(shape, seeds.generator(seed, "init"))
     schedule = Schedule.of(8e-3, batch, 0.05, plan.steps)
-    job: Job
-    feed = Feed(
+    return Job.of(
+        model,
+        contestant,
         split,
-        plan,
-        lambda epoch: contestant.order(epoch, images, job.context(0)),
+        plan=plan,
+        schedule=schedule,
+        grid=Grid(shape.side, shape.side, hidden),
+        weight_decay=0.05,
         seed=seed,
-        side=shape.image,
         device=device,
     )
-    grid = Grid(shape.side, shape.side, hidden)
-    optimizer = adamw(model, [], 0.05)
-    job = Job(model, contestant, feed, plan, schedule, optimizer, grid, seed, device, "fp32")
-    contestant.setup(job.context(0), images)
-    return job
 
 
 def cli(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

@@ -169,5 +169,5 @@ def test_learning_rate_schedule_of_the_network() -> None:
 
 def test_training_logs_the_curriculum() -> None:
     rows: list[Any] = []
-    train(make_job("clmae", budget="12step"), Clock(), rows.append, lambda step: None)
+    train(make_job("clmae", budget="12step"), Clock(), rows.append, lambda step, clock: None)
     assert [row["clmae/lambda"] for row in rows][:: len(rows) - 1] == [1.0, -1.0]

@@ -10,11 +10,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskbench import registry, seeds
+from maskbench.job import Job
 from maskbench.mask import Mask
 from maskbench.model import MaskedAutoencoder
 from maskbench.shape import PRESETS, step_flops
 from maskbench.strategy import Batch
-from maskbench.train import Clock, Job, train
+from maskbench.train import Clock, train
 
 NAMES = [entry.name for entry in registry.entries()]
 every = pytest.mark.parametrize("name", NAMES)
@@ -72,7 +73,7 @@ def test_masks_change_in_training(name: str) -> None:
     job = make_job(name, budget="4step")
     batch = Batch(*job.feed.batch(0))
     early = mask_at(job, 0, batch)
-    train(job, Clock(), lambda row: None, lambda step: None)
+    train(job, Clock(), lambda row: None, lambda step, clock: None)
     assert not torch.equal(early.hidden, mask_at(job, 3, batch).hidden)
 
 
@@ -81,7 +82,7 @@ def test_runs_are_repeatable_and_follow_the_seed(name: str) -> None:
     """The same seed ends in the same weights, bit for bit; another seed does not."""
     jobs = [make_job(name, seed=seed) for seed in (0, 0, 1)]
     for job in jobs:
-        train(job, Clock(), lambda row: None, lambda step: None)
+        train(job, Clock(), lambda row: None, lambda step, clock: None)
     one, again, other = (weights(job) for job in jobs)
     assert same(one, again)
     assert not same(one, other)
@@ -90,9 +91,9 @@ def test_runs_are_repeatable_and_follow_the_seed(name: str) -> None:
 @every
 def test_looking_at_masks_disturbs_nothing(name: str) -> None:
     plain, watched = make_job(name), make_job(name)
-    train(plain, Clock(), lambda row: None, lambda step: None)
+    train(plain, Clock(), lambda row: None, lambda step, clock: None)
 
-    def look(step: int) -> None:
+    def look(step: int, clock: Clock) -> None:
         batch = Batch(*watched.feed.batch(0))
         with torch.no_grad():
             watched.strategy.mask(batch, watched.context(step, purpose="look"))
@@ -121,7 +122,7 @@ def test_after_step_leaves_the_model_alone(name: str) -> None:
 def test_state_round_trip(name: str) -> None:
     """A fresh copy that loads the state continues exactly like the original."""
     job, twin = make_job(name), make_job(name, seed=5)
-    train(job, Clock(), lambda row: None, lambda step: None)
+    train(job, Clock(), lambda row: None, lambda step, clock: None)
     twin.strategy.load_state_dict(job.strategy.state_dict())
     twin.model.load_state_dict(job.model.state_dict())
     batch = Batch(*job.feed.batch(1))
@@ -140,7 +141,7 @@ def test_finite_under_bfloat16(name: str) -> None:
     job = make_job(name)
     job = Job(**{**vars(job), "precision": "bf16"})
     rows: list[Mapping[str, Any]] = []
-    train(job, Clock(), rows.append, lambda step: None)
+    train(job, Clock(), rows.append, lambda step, clock: None)
     assert rows
 
 

@@ -76,7 +76,7 @@ def test_pixels_labels_and_ids_belong_together(
         assert list(split.ids) == [f"{folder}/{c}/{i}.png" for c in ("cat", "dog") for i in "012"]
         for i in range(6):
             np.testing.assert_array_equal(split.images[i], noise(100 * s + 10 * (i // 3) + i % 3))
-    assert images.notes["stored"] == SIDE
+    assert images.notes["stored_side"] == SIDE
     assert images.notes["skipped"] == {"count": 0, "share": 0.0, "files": []}
     assert images.notes["exif"] == "orientation not applied"
 
@@ -179,7 +179,7 @@ def test_roomy_images_are_stored_larger_and_a_tight_one_changes_that(
     put(data / "2.png", 2, 35, 90)
     images = opened()
     assert images.train.images.shape == (3, 32, 32, 3)
-    assert images.notes["stored"] == 32
+    assert images.notes["stored_side"] == 32
     assert opened(side=28).train.images.shape == (3, 32, 32, 3)  # 28 * 8 // 7
     assert opened(side=24).train.images.shape == (3, 27, 27, 3)
 

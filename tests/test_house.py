@@ -19,6 +19,7 @@ RANKS = [
     ["model", "spec", "provenance"],
     ["strategy"],
     ["registry", "data", "optim", "probes", "figures"],
+    ["job"],
     ["train"],
     ["masks", "report", "plan"],
     ["runner"],

@@ -96,7 +96,7 @@ def test_record_says_how_it_was_packed(data: Path, cache: Path) -> None:
     open_folder(data, SIDE, cache)
     facts = json.loads((packs(cache)[0] / "pack.json").read_text())
     assert facts["counts"] == {"train": 300, "test": 4}
-    assert set(facts["notes"]) == {"layout", "stored", "exif", "pillow", "numpy", "skipped"}
+    assert set(facts["notes"]) == {"layout", "stored_side", "exif", "pillow", "numpy", "skipped"}
     assert str(data.parent) not in json.dumps(facts)
 
 

@@ -65,6 +65,18 @@ def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
         registry.load(f"{tmp_path}/broken.py:Mine")
 
 
+def test_facts_in_every_literal_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tuple.py").write_text(MINE)
+    lines = 'family: str = "data-free"\n    source = "ours"\n    summary = "hides"'
+    tupled = 'family, source, summary = "data-free", "ours", "hides the first patches"'
+    (tmp_path / "annotated.py").write_text(MINE.replace(tupled, lines))
+    monkeypatch.setattr(registry, "_folder", lambda: tmp_path)
+    assert [(e.name, e.family, e.source) for e in registry.entries()] == [
+        ("annotated", "data-free", "ours"),
+        ("tuple", "data-free", "ours"),
+    ]
+
+
 def test_entry_points_are_a_door(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from importlib.metadata import EntryPoint
 

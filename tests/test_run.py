@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from maskbench import runner
-from maskbench.errors import DATA, DIVERGED, OK, USAGE
+from maskbench.errors import DATA, DIVERGED, IO, OK, USAGE, StrategyError
 from maskbench.events import Silent
 from maskbench.report.tape import read_masks
 from maskbench.results import FIELDS, Store, read_metrics
@@ -199,13 +199,18 @@ def test_missing_data_is_exit_code_4(
 
 
 def test_a_diverged_run_says_so_and_leaves_no_encoder(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = ["run", "--strategy", "random", "--data", f"folder:{pictures}", "--lr", "900"]
     words += ["--batch", "2", "--budget", "200step", "--out", str(tmp_path)]
     nan = "maskbench.model.MaskedAutoencoder.patch_loss"
     monkeypatch.setattr(nan, staticmethod(lambda prediction, pixels: prediction.mean(-1) * np.nan))
-    assert cli(monkeypatch, *words) == DIVERGED
+    assert cli(monkeypatch, *words, "--json") == DIVERGED
+    told = json.loads(capsys.readouterr().out)
+    assert told["status"] == told["record"]["status"] == "diverged"
     (folder,) = tmp_path.glob("*/record.json")
     record = json.loads(folder.read_text())
     assert record["status"] == "diverged"
@@ -242,3 +247,40 @@ def test_a_strangers_broken_strategy_is_named(
     told = " ".join(capsys.readouterr().err.split())
     assert says in told
     assert name in told
+
+
+def test_a_full_disk_is_exit_code_74_and_in_the_record(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner, "save_file", full)
+    words = ["--data", f"folder:{pictures}", "--budget", "2step", "--batch", "4"]
+    assert cli(monkeypatch, "run", "--strategy", "random", *words, "--out", str(tmp_path)) == IO
+    (path,) = tmp_path.glob("*/record.json")
+    record = json.loads(path.read_text())
+    assert record["status"] == "failed"
+    assert "No space left" in record["error"]
+
+
+def test_a_store_that_cannot_be_is_refused(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere" / "else")
+    words = ["run", "--strategy", "random", "--budget", "1step", "--limit", "100"]
+    for name in ("file", "dangling"):
+        assert cli(monkeypatch, *words, "--out", str(tmp_path / name)) == IO
+
+
+def test_an_edited_strategy_is_another_run(store: Store, pictures: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    names = []
+    for text in (BROKEN, BROKEN + "# edited"):
+        file.write_text(text)
+        with pytest.raises(StrategyError) as caught:
+            go(store, pictures, strategy=f"{file}:Fewer")
+        assert caught.value.folder is not None
+        names.append(caught.value.folder.name)
+    assert names[0] != names[1]

@@ -17,14 +17,14 @@ import torch
 
 from maskbench import registry, seeds
 from maskbench.budget import Budget, Plan
-from maskbench.data.feed import Feed
 from maskbench.data.source import Split
+from maskbench.job import Job
 from maskbench.mask import Grid
 from maskbench.model import MaskedAutoencoder
-from maskbench.optim import Schedule, adamw
+from maskbench.optim import Schedule
 from maskbench.shape import PRESETS, step_flops
 from maskbench.strategy import MaskStrategy
-from maskbench.train import Clock, Job, train
+from maskbench.train import Clock, train
 
 
 def job_of(strategy: MaskStrategy, model: str, batch: int, steps: int) -> Job:
@@ -38,19 +38,17 @@ def job_of(strategy: MaskStrategy, model: str, batch: int, steps: int) -> Job:
     schedule = Schedule.of(PRESETS[model].base_lr, batch, 0.05, steps)
     device = torch.device("cpu")
     split = Split(pixels, None, [str(i) for i in range(count)])
-    feed = Feed(
+    return Job.of(
+        net,
+        strategy,
         split,
-        plan,
-        lambda epoch: strategy.order(epoch, count, job.context(0)),
+        plan=plan,
+        schedule=schedule,
+        grid=Grid(shape.side, shape.side, shape.patches - shape.patches // 4),
+        weight_decay=0.05,
         seed=0,
-        side=shape.image,
         device=device,
     )
-    grid = Grid(shape.side, shape.side, shape.patches - shape.patches // 4)
-    optimizer = adamw(net, [], 0.05)
-    job = Job(net, strategy, feed, plan, schedule, optimizer, grid, 0, device, "fp32")
-    strategy.setup(job.context(0), count)
-    return job
 
 
 def main() -> None:
@@ -71,7 +69,7 @@ def main() -> None:
     for _ in range(options.rounds + 1):
         for name, job in jobs.items():
             start = time.perf_counter()
-            train(job, Clock(), lambda row: None, lambda step: None)
+            train(job, Clock(), lambda row: None, lambda step, clock: None)
             seconds[name].append(time.perf_counter() - start)
     shape, grid = jobs["random"].model.shape, jobs["random"].grid
     plain = sum(step_flops(shape, grid.visible).values())

@@ -1,6 +1,6 @@
 """The command line: one verb per file; torch is imported only inside verbs that need it."""
 
-import os
+import io
 import sys
 
 import typer
@@ -44,5 +44,7 @@ app.command("show")(show.show)
 
 def main() -> None:
     """Entry point of the ``maskbench`` command."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     sys.exit(guarded(app))

@@ -46,7 +46,7 @@ def compare(
     report = page.make(chosen(runs or [], store))
     path, replaced = page.write(report, out)
     if as_json:
-        _json(report, path)
+        _json(report, path, replaced=replaced)
     else:
         _tables(report)
         typer.echo(f"report  {path}{' (replaced)' if replaced else ''}")
@@ -83,7 +83,7 @@ def chosen(names: Sequence[str], store: Path) -> list[Path]:
     return list({folder.resolve(): folder for folder in found}.values())
 
 
-def _json(report: "Report", path: Path) -> None:
+def _json(report: "Report", path: Path, *, replaced: bool) -> None:
     from dataclasses import asdict
 
     from maskbench.cli import render
@@ -95,7 +95,8 @@ def _json(report: "Report", path: Path) -> None:
         for row in leaderboard(group)
     ]
     left_out = [asdict(item) for item in report.left_out]
-    render.as_json({"report": str(path), "rows": rows, "left_out": left_out})
+    told = {"report": str(path), "replaced": replaced, "rows": rows, "left_out": left_out}
+    render.as_json(told)
 
 
 def _tables(report: "Report") -> None:

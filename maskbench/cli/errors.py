@@ -1,12 +1,11 @@
 """Exceptions become one paragraph and an exit code here, and nowhere else."""
 
-import os
 import sys
 import textwrap
 
 import typer
 
-from maskbench.errors import BUG, INTERRUPTED, OK, MaskbenchError
+from maskbench.errors import BUG, OK, MaskbenchError
 
 _state = {"debug": False}
 
@@ -24,11 +23,6 @@ def guarded(app: typer.Typer) -> int:
         return stop.code if isinstance(stop.code, int) else OK
     except MaskbenchError as error:
         return _tell(str(error), error, error.exit_code)
-    except KeyboardInterrupt as error:
-        return _tell("interrupted; what was finished is kept.", error, INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
     except Exception as error:
         text = f"unexpected {type(error).__name__}: {error}. This is a bug; --debug shows where."
         return _tell(text, error, BUG)

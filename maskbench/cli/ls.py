@@ -40,7 +40,12 @@ def _runs(out: Path) -> list[dict[str, Any]]:
     from maskbench.results import Store, brief
 
     records, refused = Store(out).records()
-    rows = [brief(record) for record in records]
+    rows = []
+    for record in records:
+        try:
+            rows.append(brief(record))
+        except (KeyError, TypeError, AttributeError) as error:
+            refused.append(f"{record['folder']}: the record is not whole ({error!r})")
     return rows + [{"run": text, "status": "unreadable"} for text in refused]
 
 

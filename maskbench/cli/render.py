@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from maskbench import events
+from maskbench.report.words import big, duration
 from maskbench.results import mean_accuracy
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -96,22 +97,6 @@ def watch() -> Iterator[events.Progress]:
 def percent(value: float | None) -> str:
     """0.123 as 12.3; a dash for nothing."""
     return "-" if value is None else f"{100 * value:.1f}"
-
-
-def big(value: float) -> str:
-    """A large count with a scale: 1.23 T."""
-    for scale, letter in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
-        if abs(value) >= scale:
-            return f"{value / scale:.3g} {letter}"
-    return f"{value:g}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 def run_table(

@@ -1,7 +1,7 @@
 """``maskbench run``: pretrain one strategy under a budget and probe it."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -78,7 +78,8 @@ def run(
       maskbench run --strategy clmae --set last=0 --seed 1 --json
     """
     from maskbench.cli import render
-    from maskbench.results import Store
+    from maskbench.errors import MaskbenchError
+    from maskbench.results import Store, read_record
     from maskbench.spec import Request, check_numbers, preset
 
     request = Request(
@@ -104,15 +105,21 @@ def run(
         progress.message("starting (loading torch)")
         from maskbench.runner import run as carry_out
 
-        result = carry_out(request, Store(out), progress, fresh=fresh)
+        try:
+            result = carry_out(request, Store(out), progress, fresh=fresh)
+        except MaskbenchError as error:
+            if as_json and error.folder:
+                _answer(error.folder, read_record(error.folder), reused=False)
+            raise
     if as_json:
-        render.as_json(
-            {
-                "run": str(result.folder),
-                "status": result.record["status"],
-                "reused": result.reused,
-                "record": result.record,
-            }
-        )
+        _answer(result.folder, result.record, reused=result.reused)
     else:
         render.run_table(result.folder, result.record, reused=result.reused)
+
+
+def _answer(folder: Path, record: dict[str, Any], *, reused: bool) -> None:
+    """The one object that scripts read, however the run ended."""
+    from maskbench.cli import render
+
+    status = record["status"]
+    render.as_json({"run": str(folder), "status": status, "reused": reused, "record": record})

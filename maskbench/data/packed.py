@@ -164,7 +164,7 @@ def read(folder: Path) -> Pack | None:
             return None
         classes = tuple(facts["classes"])
         splits = {
-            name: _read_split(folder / name, count, facts["stored"], labelled=bool(classes))
+            name: _read_split(folder / name, count, facts["stored_side"], labelled=bool(classes))
             for name, count in facts["counts"].items()
         }
         images = Images(
@@ -247,7 +247,7 @@ def _facts(
     """The content of ``pack.json``."""
     notes = {
         "layout": plan.layout,
-        "stored": plan.stored,
+        "stored_side": plan.stored,
         "exif": "orientation not applied",
         "pillow": PIL.__version__,
         "numpy": np.__version__,
@@ -261,7 +261,7 @@ def _facts(
         "schema": SCHEMA,
         "name": plan.name,
         "classes": plan.classes,
-        "stored": plan.stored,
+        "stored_side": plan.stored,
         "counts": counts,
         "fingerprint": fingerprint,
         "notes": notes,

@@ -118,31 +118,3 @@ def probe_pool(ids: Sequence[str], labels: Labels, limit: int = POOL_LIMIT) -> L
     order, counts = class_order(texts, labels, classes)
     rank = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
     return np.sort(order[np.argsort(rank, kind="stable")[:limit]])
-
-
-def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Mean accuracies of every feature, over draws.
-
-    Returns:
-        Feature to ``knn20``, ``logreg@1``, ``ncm@1`` and so on (0 to 1), with ``fs_aulc``: the mean
-        over logistic regression's shots of (accuracy - chance) / (1 - chance), and
-        ``fs_aulc_shots``, those it was taken over; only equal ones compare.
-    """
-    return {name: _summary(rows, name) for name in dict.fromkeys(row["feature"] for row in rows)}
-
-
-def _summary(rows: Sequence[Row], feature: str) -> dict[str, Any]:
-    """The summary of one feature."""
-    scores: dict[tuple[str, int | None], list[float]] = {}
-    for row in rows:
-        if row["feature"] == feature:
-            scores.setdefault((row["probe"], row["shots"]), []).append(row["accuracy"])
-    means = {cell: sum(values) / len(values) for cell, values in scores.items()}
-    curve = {shots: mean for (probe, shots), mean in means.items() if probe == "logreg"}
-    chance = 1 / rows[0]["classes"]
-    above = [(mean - chance) / (1 - chance) for mean in curve.values()]
-    return {
-        **{probe if n is None else f"{probe}@{n}": mean for (probe, n), mean in means.items()},
-        "fs_aulc": sum(above) / len(above) if above else None,
-        "fs_aulc_shots": list(curve),
-    }
