@@ -26,7 +26,10 @@ from maskbench.shape import step_flops
 from maskbench.spec import Request, preset
 from maskbench.train import Clock, train
 
-STATUS = {InterruptedRunError: "interrupted", DivergedError: "diverged"}
+STATUS: dict[type[BaseException], str] = {
+    InterruptedRunError: "interrupted",
+    DivergedError: "diverged",
+}
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def test_scores_that_are_not_finite_are_no_mask() -> None:
             scores = torch.full((len(batch.images), context.grid.patches), float("nan"))
             return Mask.from_scores(scores, context.grid)
 
-    with pytest.raises(StrategyError, match="Broken failed in mask: .*finite"):
+    with pytest.raises(StrategyError, match=r"Broken failed in mask: .*finite"):
         train(make_job(Broken()), Clock(), nothing, nothing)
 
 
