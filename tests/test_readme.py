@@ -53,3 +53,7 @@ def test_files_the_readme_links_to_exist() -> None:
     assert links
     for link in links:
         assert (ROOT / link).exists(), link
+
+
+def test_no_placeholder_is_left() -> None:
+    assert not re.findall(r"\b[A-Z]+_[A-Z]+\b", README)
