@@ -1,7 +1,7 @@
 """Shared pieces: small models, jobs and data; nothing here trains for more than a few steps."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from maskbench import registry, seeds
 from maskbench.budget import Budget, Plan
 from maskbench.cli import app
 from maskbench.cli.errors import guarded
-from maskbench.data.source import Split
+from maskbench.data.folder import open_folder
+from maskbench.data.source import Images, Split
 from maskbench.job import Job
 from maskbench.mask import Grid
 from maskbench.model import MaskedAutoencoder
@@ -87,3 +88,16 @@ def cli(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """Run the command line in this process; its exit code."""
     monkeypatch.setattr(sys, "argv", ["maskbench", *words])
     return guarded(app)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    return tmp_path / "my data"
+
+
+@pytest.fixture
+def opened(data: Path, tmp_path: Path) -> Callable[..., Images]:
+    def call(max_bad: float = 0.01, side: int = 32, path: Path = data) -> Images:
+        return open_folder(path, side, tmp_path / "cache", max_bad)
+
+    return call

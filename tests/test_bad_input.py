@@ -21,7 +21,7 @@ from maskbench.errors import USAGE
         (["--strategy", "random", "--hidden", "64"], "choose 1 to 63"),
         (["--strategy", "random", "--batch", "5001"], "between 1 and 5,000"),
         (["--strategy", "random", "--batch", "0"], "between 1 and 5,000"),
-        (["--strategy", "random", "--seed", "one"], "is not a valid"),
+        (["--strategy", "random", "--seed", "one"], "Invalid value for '--seed'"),
         (["--strategy", "random", "--seed", "-1"], "choose 0 to"),
         (["--strategy", "random", "--device", "gpu"], "unknown device"),
         (["--strategy", "random", "--precision", "fp16"], "unknown precision"),

@@ -7,54 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from pictures import SIDE, dataset, flat, noise, put
 from PIL import Image
 
 from maskbench.data import packed
 from maskbench.data.folder import open_folder
 from maskbench.data.source import Images
 
-SIDE = 32
 CIFAR = Path(__file__).parents[1].parent / "shared" / "data" / "cifar10.tar.xz"
-
-
-def noise(seed: int, height: int = SIDE, width: int = SIDE) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def put(path: Path, seed: int = 0, height: int = SIDE, width: int = SIDE) -> Path:
-    """A noise image; the format follows the suffix."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(noise(seed, height, width)).save(path)
-    return path
-
-
-def dataset(root: Path, per_class: int = 3, test: str = "test") -> Path:
-    """Classes cat and dog; every image has a seed of its own: 100 * split + 10 * class + index."""
-    for s, split in enumerate(("train", test)):
-        for c, name in enumerate(("cat", "dog")):
-            for i in range(per_class):
-                put(root / split / name / f"{i}.png", 100 * s + 10 * c + i)
-    return root
-
-
-def flat(root: Path, count: int) -> Path:
-    for i in range(count):
-        put(root / f"{i:03}.png", i)
-    return root
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "my data"
-
-
-@pytest.fixture
-def opened(data: Path, tmp_path: Path) -> Callable[..., Images]:
-    def call(max_bad: float = 0.01, side: int = SIDE, path: Path = data) -> Images:
-        return open_folder(path, side, tmp_path / "cache", max_bad)
-
-    return call
 
 
 def reasons(images: Images) -> dict[str, str]:
