@@ -113,6 +113,7 @@ def load(name: str) -> "type[MaskStrategy]":
         UsageError: No such name, file or class; the nearest known names are given.
         StrategyError: The file cannot be imported, or the object is not a strategy.
     """
+    check_name(name)
     built_in = _built_in()
     if name in built_in:
         facts = _facts(ast.parse(built_in[name].read_text(encoding="utf-8")))
@@ -121,13 +122,20 @@ def load(name: str) -> "type[MaskStrategy]":
     path, colon, attribute = name.rpartition(":")
     if colon and path.endswith(".py"):
         return _checked(name, _from_file(Path(path), attribute))
-    plugins = _plugins()
-    if name in plugins:
-        return _checked(name, plugins[name].load())
-    known = [entry.name for entry in entries()]
-    raise UsageError(
-        f"{unknown('strategy', name, known)} Your own: --strategy path/to/mine.py:ClassName."
-    )
+    return _checked(name, _plugins()[name].load())
+
+
+def check_name(name: str) -> None:
+    """Refuse a name behind which there can be no strategy; imports nothing.
+
+    Raises:
+        UsageError: No such built-in name or entry point, and not ``file.py:Class``.
+    """
+    known = {*_built_in(), *_plugins()}
+    if name not in known and not name.rpartition(":")[0].endswith(".py"):
+        raise UsageError(
+            f"{unknown('strategy', name, known)} Your own: --strategy path/to/mine.py:ClassName."
+        )
 
 
 def _from_file(path: Path, attribute: str) -> object:

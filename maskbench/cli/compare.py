@@ -110,6 +110,9 @@ def _tables(report: "Report") -> None:
         title = f"{facts['data']}, {facts['model'].partition(' (')[0]}, {facts['budget']}"
         render.table(title, _rows(group))
         typer.echo(f"{verdict(group)}\n")
+    if report.differing:
+        apart = f"{len(report.groups)} groups that differ in {', '.join(report.differing)}"
+        typer.echo(f"The runs fall into {apart}: nothing is compared across groups.\n")
     if report.left_out:
         render.table("left out, and why", [asdict(item) for item in report.left_out])
 
@@ -122,9 +125,9 @@ def _rows(group: "Group") -> list[dict[str, Any]]:
         {
             "strategy": row.strategy,
             "seeds": len(row.seeds),
-            f"{row.shots or 'n'}-shot": _tight(row.accuracy),
-            "- random": _tight(row.difference, sign=True),
-            "20-NN": _tight(row.knn20),
+            f"{row.shots or 'n'}-shot %": _tight(row.accuracy),
+            "vs random": _tight(row.difference, sign=True),
+            "20-NN %": _tight(row.knn20),
             "FLOPs": f"{row.flops_relative:.2f}x",
             "time": "–" if row.seconds_relative is None else f"{row.seconds_relative:.2f}x",
             "minutes": row.training_seconds / 60,

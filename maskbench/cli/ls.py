@@ -9,6 +9,9 @@ import typer
 from maskbench.cli.options import AsJson, Debug, StoreDir
 from maskbench.errors import UsageError, unknown
 
+IN_THE_NAME = ("strategy", "model", "budget", "seed", "folder")
+"""What a run's name says already; left out of the table, not of the JSON."""
+
 
 def ls(
     what: Annotated[str, typer.Argument(help="runs, strategies, models or data.")] = "runs",
@@ -31,7 +34,9 @@ def ls(
     if as_json:
         render.as_json(rows)
     elif rows:
-        render.table(what, rows)
+        render.table(
+            what, [{n: row.get(n) for n in rows[0] if n not in IN_THE_NAME} for row in rows]
+        )
     else:
         render.say(f"no {what} in {out}/ yet: maskbench run --strategy random makes one.")
 

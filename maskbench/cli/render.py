@@ -126,7 +126,7 @@ def _accuracies(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     draws = len({row["draw"] for row in rows if row["draw"] is not None})
     table = Table(
         title=escape(title),
-        caption=f"accuracy in %, mean of {draws} draws of n labelled images per class; one seed",
+        caption=f"% correct, n labelled images per class, {draws} draw{'s' * (draws != 1)}; one seed",
         title_justify="left",
         caption_justify="left",
     )
@@ -183,12 +183,12 @@ def _details(console: Console, record: Mapping[str, Any]) -> None:
 def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """Rows of one shape as a table; numbers on the right."""
     shown = Table(title=escape(title), title_justify="left")
-    columns = [name for name in rows[0] if name != "folder"]
-    for name in columns:
+    for name in rows[0]:
         numeric = any(isinstance(row.get(name), int | float) for row in rows)
-        shown.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        key = name in ("run", "name")
+        shown.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=key)
     for row in rows:
-        shown.add_row(*(_cell(name, row.get(name)) for name in columns))
+        shown.add_row(*(_cell(name, row.get(name)) for name in rows[0]))
     Console().print(shown)
 
 

@@ -14,7 +14,10 @@ _MACHINE = "Machine"
 
 def run(
     strategy: Annotated[
-        str, typer.Option("--strategy", "-s", help="A name from 'maskbench ls', or mine.py:Mine.")
+        str,
+        typer.Option(
+            "--strategy", "-s", help="A name from 'maskbench ls strategies', or mine.py:Mine."
+        ),
     ],
     budget: Annotated[
         str, typer.Option(help="400ep, 200step or 1.5Mimg (epochs, steps, images).")
@@ -77,8 +80,11 @@ def run(
       maskbench run --strategy random --budget 400ep --data folder:cifar10 --model micro
       maskbench run --strategy clmae --set last=0 --seed 1 --json
     """
+    from maskbench.budget import Budget
     from maskbench.cli import render
+    from maskbench.data.kinds import check_kind
     from maskbench.errors import MaskbenchError
+    from maskbench.registry import check_name
     from maskbench.results import Store, read_record
     from maskbench.spec import Request, check_numbers, preset
 
@@ -99,6 +105,9 @@ def run(
         draws=draws,
         max_bad=max_bad,
     )
+    check_name(strategy)
+    check_kind(data)
+    Budget.parse(budget)
     preset(model)
     check_numbers(request)
     with render.watch() as progress:

@@ -36,7 +36,7 @@ def mean(values: Iterable[float | None]) -> Mean | None:
     centre = sum(found) / n
     if n < SEEDS_FOR_INTERVAL:
         return Mean(centre, None, n)
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     variance = sum((value - centre) ** 2 for value in found) / (n - 1)
     return Mean(centre, float(stdtrit(n - 1, 0.975)) * math.sqrt(variance / n), n)

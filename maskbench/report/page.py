@@ -25,11 +25,13 @@ class Report:
         html: The page.
         groups: Runs by what may be compared.
         left_out: What the page does not show, and why; it says so itself.
+        differing: Conditions in which the groups differ.
     """
 
     html: str
     groups: Sequence[Group]
     left_out: Sequence[LeftOut]
+    differing: Sequence[str]
 
 
 def make(folders: Sequence[Path]) -> Report:
@@ -53,7 +55,7 @@ def make(folders: Sequence[Path]) -> Report:
             provenance=[tables.origin(run) for group in found for run in group.runs],
         )
     )
-    return Report(html, found, left_out)
+    return Report(html, found, left_out, differing)
 
 
 def write(report: Report, folder: Path) -> tuple[Path, bool]:
