@@ -126,7 +126,7 @@ def _accuracies(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     draws = len({row["draw"] for row in rows if row["draw"] is not None})
     table = Table(
         title=escape(title),
-        caption=f"% correct, n labelled images per class, {draws} draw{'s' * (draws != 1)}; one seed",
+        caption=f"% correct, n labelled images per class, draws: {draws}; one seed",
         title_justify="left",
         caption_justify="left",
     )

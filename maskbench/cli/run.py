@@ -15,9 +15,7 @@ _MACHINE = "Machine"
 def run(
     strategy: Annotated[
         str,
-        typer.Option(
-            "--strategy", "-s", help="A name from 'maskbench ls strategies', or mine.py:Mine."
-        ),
+        typer.Option("--strategy", "-s", help="See 'maskbench ls strategies'; or mine.py:Mine."),
     ],
     budget: Annotated[
         str, typer.Option(help="400ep, 200step or 1.5Mimg (epochs, steps, images).")
