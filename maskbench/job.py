@@ -1,21 +1,48 @@
 """Everything the training loop needs, and the guarded calls of a strategy."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from maskbench.budget import Plan
+from maskbench.context import DataView, Features, ModelView
+from maskbench.data import augment
 from maskbench.data.feed import Feed
 from maskbench.data.source import Split
 from maskbench.errors import MaskbenchError, StrategyError
 from maskbench.mask import Grid, Mask
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule, adamw
-from maskbench.strategy import Batch, Context, MaskStrategy, ModelView
+from maskbench.strategy import Batch, Context, MaskStrategy
+
+
+def _no_features(kind: str) -> Features:
+    raise ValueError(f"features {kind!r} are not available here")
+
+
+def data_view(
+    split: Split, side: int, features: Callable[[str], Features], device: torch.device
+) -> DataView:
+    """The training split as a strategy may see it.
+
+    Args:
+        split: The training split.
+        side: The model's input side, pixels.
+        features: The name of a kind to the features of all images.
+        device: Where images end up.
+    """
+
+    def images(positions: Tensor) -> Tensor:
+        """Normalised centre crops."""
+        pixels = torch.from_numpy(np.ascontiguousarray(split.images[positions.cpu().numpy()]))
+        return augment.normalise(augment.centre(pixels, side).to(device))
+
+    return DataView(len(split), images, features)
 
 
 @dataclass(frozen=True)
@@ -58,19 +85,24 @@ class Job:
             model: On its device.
             strategy: Not set up yet; on the same device.
             split: The training split.
-            rest: The other fields, and ``weight_decay``.
+            rest: The other fields, ``weight_decay``, and what may be left out: ``features`` (the
+                name of a kind to the features of all training images) and ``share`` (which part
+                of every batch this process sees, of how many).
         """
-        decay = rest.pop("weight_decay")
+        decay, device = rest.pop("weight_decay"), rest["device"]
+
+        features = rest.pop("features", None) or _no_features
 
         def order(epoch: int) -> Tensor:
             return job.order(epoch)
 
         common = {name: rest[name] for name in ("seed", "device")}
+        common["share"] = rest.pop("share", (0, 1))
         feed = Feed(split, rest["plan"], order, side=model.shape.image, **common)
         main = adamw(model, [], decay)
         job = cls(model=model, strategy=strategy, feed=feed, optimizer=main, **rest)
         with job.blame("setup"):
-            strategy.setup(job.context(0), len(split))
+            strategy.setup(job.context(0), data_view(split, model.shape.image, features, device))
             joint = list(strategy.joint_parameters())
         return replace(job, optimizer=adamw(model, joint, decay)) if joint else job
 
@@ -81,7 +113,7 @@ class Job:
             seed=self.seed,
             step=step,
             progress=self.plan.progress(step),
-            grid=self.grid,
+            grid=self.grid_at(step),
             learning_rate=self.schedule.rate(middle),
             warming_up=self.schedule.warming_up(middle),
             peak_learning_rate=self.schedule.peak,
@@ -89,6 +121,16 @@ class Job:
             model=ModelView(self.model),
             purpose=purpose,
         )
+
+    def grid_at(self, step: int) -> Grid:
+        """The grid at a step: how many are hidden may be a schedule of the strategy.
+
+        Raises:
+            StrategyError: The strategy raised, or the count is out of its range.
+        """
+        with self.blame("hidden"):
+            hidden = self.strategy.hidden(self.plan.progress(step), self.grid.hidden)
+            return replace(self.grid, hidden=hidden)
 
     def mask(self, batch: Batch, context: Context) -> Mask:
         """The strategy's mask, checked.
@@ -100,7 +142,7 @@ class Job:
             mask = self.strategy.mask(batch, context)
             if not isinstance(mask, Mask):
                 raise TypeError(f"the contract wants a Mask, not a {type(mask).__name__}")
-            mask.check(len(batch.images), self.grid)
+            mask.check(len(batch.images), context.grid)
         return mask
 
     def order(self, epoch: int) -> Tensor:

@@ -61,7 +61,8 @@ class MaskTape:
         job = self._job
         images = augment.centre(torch.from_numpy(self._pixels), job.model.shape.image)
         positions = torch.from_numpy(self._positions).to(job.device)
-        batch = Batch(augment.normalise(images.to(job.device)), positions)
+        boxes = augment.centre_boxes(len(images), self._pixels.shape[1], job.model.shape.image)
+        batch = Batch(augment.normalise(images.to(job.device)), positions, boxes.to(job.device))
         with autocast(job.device, job.precision):
             mask = job.mask(batch, job.context(step, purpose="look"))
         return np.asarray(mask.hidden.cpu().numpy())

@@ -63,7 +63,7 @@ def initialise(module: nn.Module, generator: torch.Generator) -> None:
             nn.init.xavier_uniform_(weight.view(weight.shape[0], -1), generator=generator)
             if child.bias is not None:
                 nn.init.zeros_(child.bias)
-        elif isinstance(child, nn.LayerNorm):
+        elif isinstance(child, nn.LayerNorm | nn.GroupNorm):
             nn.init.ones_(child.weight)
             nn.init.zeros_(child.bias)
         else:
@@ -103,7 +103,78 @@ def sincos_positions(side: int, width: int) -> Tensor:
     return torch.cat([torch.zeros(1, width), table.to(torch.float32)]).unsqueeze(0)
 
 
-class MaskedAutoencoder(nn.Module):
+class Encoder(nn.Module):
+    """A plain ViT encoder without head, under the names of timm's ``VisionTransformer``.
+
+    Args:
+        shape: The sizes. Weights are on the meta device until somebody fills them.
+    """
+
+    pos_embed: Tensor
+
+    def __init__(self, shape: ModelShape) -> None:
+        super().__init__()
+        self.shape = shape
+        with torch.device("meta"):
+            self.patch_embed = PatchEmbed(shape.image, shape.patch, 3, shape.width)
+            self.cls_token = nn.Parameter(torch.empty(1, 1, shape.width))
+            self.blocks = blocks(shape.depth, shape.width, shape.heads, 1e-6)
+            self.norm = nn.LayerNorm(shape.width, eps=1e-6)
+        self.register_buffer("pos_embed", sincos_positions(shape.side, shape.width))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Patch embeddings plus positions of all patches: (images, patches, width)."""
+        tokens: Tensor = self.patch_embed(images)
+        return tokens + self.pos_embed[:, 1:]
+
+    def encode(self, tokens: Tensor) -> Tensor:
+        """Encoder on any subset of embedded patches: (B, n, width) to (B, n + 1, width)."""
+        encoded: Tensor = self.norm(self.blocks(self._with_cls(tokens)))
+        return encoded
+
+    def attention(self, images: Tensor, query: str = "cls") -> Tensor:
+        """Softmax attention that patches receive in the last block, (images, heads, patches).
+
+        Args:
+            images: (images, 3, side, side); nothing is hidden.
+            query: ``"cls"``: from CLS; ``"patches"``: the mean over all patches.
+
+        Raises:
+            ValueError: Another query.
+        """
+        if query not in ("cls", "patches"):
+            raise ValueError(f"query must be 'cls' or 'patches', not {query!r}")
+        last: Any = self.blocks[-1]
+        tokens = last.norm1(self.blocks[:-1](self._with_cls(self.embed(images))))
+        count, heads = len(tokens), self.shape.heads
+        qk = last.attn.qkv(tokens)[..., : 2 * self.shape.width]
+        q, k = qk.view(count, -1, 2, heads, self.shape.width // heads).permute(2, 0, 3, 1, 4)
+        q = q[:, :, :1] if query == "cls" else q[:, :, 1:]
+        weights = (
+            (q @ k.transpose(-2, -1) * (self.shape.width // heads) ** -0.5).float().softmax(-1)
+        )
+        return weights.mean(2)[..., 1:]
+
+    def encoder_state(self) -> Mapping[str, Tensor]:
+        """The encoder alone, under the names of timm's ``VisionTransformer``."""
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if not name.startswith(("decoder_", "mask_token"))
+        }
+
+    def copy_encoder(self) -> "Encoder":
+        """A frozen copy of the encoder alone."""
+        copy = Encoder(self.shape).to_empty(device=self.cls_token.device)
+        copy.load_state_dict(self.encoder_state())
+        return copy.requires_grad_(requires_grad=False)
+
+    def _with_cls(self, tokens: Tensor) -> Tensor:
+        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
+        return torch.cat([cls, tokens], dim=1)
+
+
+class MaskedAutoencoder(Encoder):
     """An encoder on visible patches and a light decoder that predicts the hidden ones.
 
     Args:
@@ -111,26 +182,20 @@ class MaskedAutoencoder(nn.Module):
         generator: Draws the initial weights (on the CPU; no global randomness is used).
     """
 
-    pos_embed: Tensor
     decoder_pos_embed: Tensor
 
     def __init__(self, shape: ModelShape, generator: torch.Generator) -> None:
-        super().__init__()
-        self.shape = shape
-        width, decoder = shape.width, shape.decoder_width
+        super().__init__(shape)
+        decoder = shape.decoder_width
         with torch.device("meta"):
-            self.patch_embed = PatchEmbed(shape.image, shape.patch, 3, width)
-            self.cls_token = nn.Parameter(torch.empty(1, 1, width))
-            self.blocks = blocks(shape.depth, width, shape.heads, 1e-6)
-            self.norm = nn.LayerNorm(width, eps=1e-6)
-            self.decoder_embed = nn.Linear(width, decoder)
+            self.decoder_embed = nn.Linear(shape.width, decoder)
             self.mask_token = nn.Parameter(torch.empty(1, 1, decoder))
             self.decoder_blocks = blocks(shape.decoder_depth, decoder, shape.decoder_heads, 1e-6)
             self.decoder_norm = nn.LayerNorm(decoder, eps=1e-6)
             self.decoder_pred = nn.Linear(decoder, shape.patch_values)
         self.to_empty(device="cpu")
         initialise(self, generator)
-        self.register_buffer("pos_embed", sincos_positions(shape.side, width))
+        self.pos_embed.copy_(sincos_positions(shape.side, shape.width))
         self.register_buffer("decoder_pos_embed", sincos_positions(shape.side, decoder))
 
     def forward(self, images: Tensor, mask: Mask) -> Outcome:
@@ -145,17 +210,6 @@ class MaskedAutoencoder(nn.Module):
         prediction = self.decode(latent, visible, hidden)
         patch_loss = self.patch_loss(prediction, take(self.patchify(images), hidden))
         return Outcome(patch_loss.mean(), patch_loss, latent, prediction, mask)
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Patch embeddings plus positions of all patches: (images, patches, width)."""
-        tokens: Tensor = self.patch_embed(images)
-        return tokens + self.pos_embed[:, 1:]
-
-    def encode(self, tokens: Tensor) -> Tensor:
-        """Encoder on any subset of embedded patches: (B, n, width) to (B, n + 1, width)."""
-        cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
-        encoded: Tensor = self.norm(self.blocks(torch.cat([cls, tokens], dim=1)))
-        return encoded
 
     def decode(self, latent: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
         """Predictions of the hidden patches, (images, hidden, patch values).
@@ -200,11 +254,3 @@ class MaskedAutoencoder(nn.Module):
         variance, mean = torch.var_mean(pixels.float(), dim=-1, keepdim=True)
         target = (pixels - mean) / (variance + 1e-6).sqrt()
         return (prediction.float() - target).square().mean(-1)
-
-    def encoder_state(self) -> Mapping[str, Tensor]:
-        """The encoder alone, under the names of timm's ``VisionTransformer``."""
-        return {
-            name: value
-            for name, value in self.state_dict().items()
-            if not name.startswith(("decoder_", "mask_token"))
-        }

@@ -41,6 +41,11 @@ class Schedule:
         return self.peak * (1 + math.cos(math.pi * decayed)) / 2
 
 
+def is_vector(parameter: nn.Parameter) -> bool:
+    """Whether it is a bias, a norm's weight or a token, (1, 1, width): those do not decay."""
+    return parameter.ndim < 2 or parameter.shape[:2] == (1, 1)
+
+
 def adamw(
     model: nn.Module, joint: Iterable[nn.Parameter], weight_decay: float
 ) -> torch.optim.AdamW:
@@ -51,9 +56,9 @@ def adamw(
         joint: A strategy's parameters to be trained along.
         weight_decay: Decay of matrices and convolutions.
     """
-    parameters = [*model.named_parameters(), *(("joint", p) for p in joint)]
-    plain = [p for n, p in parameters if p.ndim < 2 or n.endswith("_token")]
-    decayed = [p for n, p in parameters if p.ndim >= 2 and not n.endswith("_token")]
+    parameters = [*model.parameters(), *joint]
+    plain = [p for p in parameters if is_vector(p)]
+    decayed = [p for p in parameters if not is_vector(p)]
     groups = [
         {"params": decayed, "weight_decay": weight_decay},
         {"params": plain, "weight_decay": 0.0},

@@ -10,6 +10,7 @@ import torch
 
 from maskbench import registry
 from maskbench.budget import Budget, Plan
+from maskbench.compose import Composite
 from maskbench.data import Images, check_kind, limited, open_data
 from maskbench.errors import UsageError, unknown
 from maskbench.events import Progress
@@ -111,10 +112,21 @@ def pick_precision(name: str, device: str) -> Literal["fp32", "bf16"]:
 
 def public_name(strategy: str) -> str:
     """A strategy's name without the folder its file lies in."""
-    path, colon, attribute = strategy.rpartition(":")
-    return f"{Path(path).name}:{attribute}" if colon else strategy
+    parts = [part.rpartition(":") for part in strategy.split("+")]
+    return "+".join(f"{Path(p).name}:{name}" if colon else name for p, colon, name in parts)
 
 
 def digest_of(cls: type[MaskStrategy]) -> str:
-    """SHA-256 of the strategy's file, so that an edited idea is another run."""
-    return hashlib.sha256(Path(inspect.getfile(cls)).read_bytes()).hexdigest()
+    """SHA-256 of the strategy's file, so that an edited idea is another run.
+
+    Shared pieces in ``_*.py`` beside a built-in file count as its own; so do all parts' files.
+    """
+    classes = [part for _, part in cls.classes] if issubclass(cls, Composite) else [cls]
+    files = [Path(inspect.getfile(part)) for part in classes]
+    for file in list(files):
+        if (file.parent / "__init__.py").is_file():
+            files += sorted(file.parent.glob("_[!_]*.py"))
+    digest = hashlib.sha256()
+    for file in dict.fromkeys(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -51,9 +51,10 @@ def _folder() -> Path:
 
 
 def _built_in() -> dict[str, Path]:
-    """File stem (underscores as dashes) to file; helpers start with an underscore."""
+    """Name to file: underscores become dashes, and one at the end is dropped (``aux`` may not be a
+    file's name on Windows: it is ``aux_.py``); helpers start with an underscore."""
     files = sorted(_folder().glob("[!_]*.py"))
-    return {file.stem.replace("_", "-"): file for file in files}
+    return {file.stem.rstrip("_").replace("_", "-"): file for file in files}
 
 
 def _plugins() -> dict[str, Any]:
@@ -107,13 +108,28 @@ def load(name: str) -> "type[MaskStrategy]":
     """The class behind a name.
 
     Args:
-        name: A built-in name, an entry point's name, or ``path/to/file.py:Class``.
+        name: A built-in name, an entry point's name, ``path/to/file.py:Class``, or several of
+            these joined by ``+``. A modifier alone is completed with ``random``.
 
     Raises:
-        UsageError: No such name, file or class; the nearest known names are given.
+        UsageError: No such name, file or class; the nearest known names are given; or parts that
+            do not go together.
         StrategyError: The file cannot be imported, or the object is not a strategy.
     """
+    from maskbench.compose import compose, is_modifier
+
     check_name(name)
+    words = name.split("+")
+    classes = [_load_one(word) for word in words]
+    if all(is_modifier(cls) for cls in classes):
+        words, classes = [*words, "random"], [*classes, _load_one("random")]
+    if len(classes) == 1:
+        return classes[0]
+    keys = [word.rpartition(":")[2].replace("-", "_") for word in words]
+    return compose(name, list(zip(keys, classes, strict=True)))
+
+
+def _load_one(name: str) -> "type[MaskStrategy]":
     built_in = _built_in()
     if name in built_in:
         facts = _facts(ast.parse(built_in[name].read_text(encoding="utf-8")))
@@ -132,10 +148,11 @@ def check_name(name: str) -> None:
         UsageError: No such built-in name or entry point, and not ``file.py:Class``.
     """
     known = {*_built_in(), *_plugins()}
-    if name not in known and not name.rpartition(":")[0].endswith(".py"):
-        raise UsageError(
-            f"{unknown('strategy', name, known)} Your own: --strategy path/to/mine.py:ClassName."
-        )
+    for part in name.split("+"):
+        if part not in known and not part.rpartition(":")[0].endswith(".py"):
+            raise UsageError(
+                f"{unknown('strategy', part, known)} Your own: --strategy path/to/mine.py:ClassName."
+            )
 
 
 def _from_file(path: Path, attribute: str) -> object:

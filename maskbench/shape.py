@@ -84,6 +84,11 @@ def linear_flops(tokens: int, inputs: int, outputs: int) -> int:
     return 2 * tokens * inputs * outputs
 
 
+def conv_flops(cells: int, inputs: int, outputs: int, kernel: int) -> int:
+    """Forward FLOPs of a convolution with a square kernel that gives ``cells`` positions."""
+    return linear_flops(cells, inputs * kernel**2, outputs)
+
+
 def block_flops(tokens: int, width: int) -> tuple[int, int]:
     """Forward FLOPs of one transformer block (MLP ratio 4): its linear layers, its attention."""
     return 24 * tokens * width**2, 4 * tokens**2 * width

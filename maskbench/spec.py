@@ -106,7 +106,8 @@ def strategy_settings(cls: Any, sets: tuple[str, ...]) -> Any:
 
     Args:
         cls: The strategy class.
-        sets: What ``--set`` was given.
+        sets: What ``--set`` was given. The settings of a part of a composed strategy are
+            ``part.key``, or ``key`` where no other part has one of that name.
 
     Raises:
         UsageError: No ``=``, an unknown or repeated key, or a value of the wrong kind; the
@@ -114,7 +115,7 @@ def strategy_settings(cls: Any, sets: tuple[str, ...]) -> Any:
     """
     from pydantic import ValidationError
 
-    fields = cls.Settings.model_fields
+    fields = _fields(cls.Settings)
     table = "".join(
         f"\n  {name} = {field.default}  ({field.description or 'no description'})"
         for name, field in fields.items()
@@ -122,18 +123,50 @@ def strategy_settings(cls: Any, sets: tuple[str, ...]) -> Any:
     listing = f"\nSettings of this strategy:{table or ' none'}"
     values: dict[str, str] = {}
     for text in sets:
-        key, equals, value = text.partition("=")
+        given, equals, value = text.partition("=")
         if not equals:
             raise UsageError(f"--set {text!r} is not key=value.{listing}")
-        if key not in fields:
-            raise UsageError(unknown("setting", key, fields) + listing)
+        key = _full_key(given, fields, listing)
         if key in values:
-            raise UsageError(f"--set {key} is given twice.")
+            raise UsageError(f"--set {given} is given twice.")
         values[key] = value
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        part, dot, name = key.partition(".")
+        if dot:
+            tree.setdefault(part, {})[name] = value
+        else:
+            tree[key] = value
     try:
-        return cls.Settings(**values)
+        return cls.Settings(**tree)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"
-        given = values.get(where)
-        raise UsageError(f"--set {where}={given}: {first['msg'].lower()}.{listing}") from error
+        raise UsageError(
+            f"--set {where}={values.get(where)}: {first['msg'].lower()}.{listing}"
+        ) from error
+
+
+def _fields(settings: Any) -> dict[str, Any]:
+    """All settings by full key; a composed strategy's parts have their own."""
+    found: dict[str, Any] = {}
+    for name, field in settings.model_fields.items():
+        nested = getattr(field.annotation, "model_fields", None)
+        if nested is None:
+            found[name] = field
+        else:
+            found.update({f"{name}.{inner}": value for inner, value in nested.items()})
+    return found
+
+
+def _full_key(given: str, fields: dict[str, Any], listing: str) -> str:
+    part, dot, name = given.rpartition(".")
+    key = part.replace("-", "_") + dot + name
+    if key in fields:
+        return key
+    found = [full for full in fields if full.partition(".")[2] == key]
+    if len(found) > 1:
+        raise UsageError(f"--set {given} is ambiguous: write {' or '.join(found)}.{listing}")
+    if not found:
+        raise UsageError(unknown("setting", given, fields) + listing)
+    return found[0]

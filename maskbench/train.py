@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskbench.distributed import average
 from maskbench.errors import DivergedError
 from maskbench.job import Job
 from maskbench.optim import autocast
-from maskbench.strategy import Batch
 
 LOGS_PER_RUN = 200
 
@@ -42,7 +42,7 @@ Log = Callable[[Mapping[str, Any]], None]
 Moment = Callable[[int, Clock], None]
 
 
-def train(job: Job, clock: Clock, log: Log, moment: Moment) -> None:
+def train(job: Job, clock: Clock, log: Log, moment: Moment, *, steps: range | None = None) -> None:
     """Spend the budget.
 
     Args:
@@ -51,6 +51,7 @@ def train(job: Job, clock: Clock, log: Log, moment: Moment) -> None:
         log: Called with one mapping of numbers every so many steps.
         moment: Called with the step number before every step and once after the last; looks at
             masks when it wants to, and charges that to ``paused``.
+        steps: Which steps (default: all of the plan).
 
     Raises:
         DivergedError: The loss, or a number the strategy logs, is not finite.
@@ -59,11 +60,11 @@ def train(job: Job, clock: Clock, log: Log, moment: Moment) -> None:
     forward = torch.compile(job.model) if job.compile else job.model
     every = max(1, math.ceil(job.plan.steps / LOGS_PER_RUN))
     loss_sum, since = torch.zeros((), device=job.device), 0
-    for step in range(job.plan.steps):
+    for step in range(job.plan.steps) if steps is None else steps:
         moment(step, clock)
         context = job.context(step)
         with clock.on("data"):
-            batch = Batch(*job.feed.batch(step))
+            batch = job.feed.batch(step)
         with clock.on("strategy"), torch.no_grad(), autocast(job.device, job.precision):
             mask = job.mask(batch, context)
         with clock.on("step"), autocast(job.device, job.precision):
@@ -75,6 +76,7 @@ def train(job: Job, clock: Clock, log: Log, moment: Moment) -> None:
             loss.backward()
             for group in job.optimizer.param_groups:
                 group["lr"] = context.learning_rate
+                average(p.grad for p in group["params"] if p.grad is not None)
             job.optimizer.step()
             job.optimizer.zero_grad()
         with clock.on("strategy"), autocast(job.device, job.precision), job.blame("after_step"):

@@ -46,6 +46,7 @@ from torch import Tensor, nn
 from maskbench.strategy import (
     Batch,
     Context,
+    DataView,
     Field,
     Grid,
     Mask,
@@ -146,7 +147,7 @@ class CLMAE(MaskStrategy):
         )
         weight_decay: float = Field(0.05, ge=0, description="of the mask network's optimiser")
 
-    def setup(self, context: Context, images: int) -> None:
+    def setup(self, context: Context, data: DataView) -> None:
         """Build the mask network and its own optimiser."""
         shape, depth = context.model.shape, self.settings.depth
         stream = context.generator("init", device="cpu")

@@ -5,8 +5,6 @@ Hides a uniformly random set of patches, another one for every image at every st
 and no content is preferred, so the task is neither easy nor hard by choice.
 """
 
-import torch
-
 from maskbench.strategy import Batch, Context, Mask, MaskStrategy
 
 
@@ -19,10 +17,4 @@ class Random(MaskStrategy):
 
     def mask(self, batch: Batch, context: Context) -> Mask:
         """Hide the ``hidden`` highest of independent uniform numbers (float32)."""
-        noise = torch.rand(
-            len(batch.images),
-            context.grid.patches,
-            generator=context.generator("mask"),
-            device=context.device,
-        )
-        return Mask.from_scores(noise, context.grid)
+        return Mask.from_scores(context.uniform("mask", batch), context.grid)

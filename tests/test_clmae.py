@@ -64,7 +64,7 @@ def test_recorded_hard_mask(recorded: dict[str, torch.Tensor]) -> None:
 
 def test_raising_one_score_makes_the_patch_visible() -> None:
     job = make_job("clmae")
-    batch = Batch(*job.feed.batch(0))
+    batch = job.feed.batch(0)
     strategy: Any = job.strategy
     position = int(strategy.mask(batch, job.context(0)).hidden_positions[0, 0])
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_updates_alternate_and_touch_only_their_own() -> None:
     """(a) moves the autoencoder alone, (b) the mask network alone; no gradient is left behind."""
     job = make_job("clmae")
     strategy: Any = job.strategy
-    batch = Batch(*job.feed.batch(0))
+    batch = job.feed.batch(0)
     net = {name: value.clone() for name, value in strategy.net.state_dict().items()}
     outcome = job.model(batch.images, strategy.mask(batch, job.context(3)))
     outcome.loss.backward()
@@ -134,7 +134,7 @@ def test_sign_of_lambda_decides_who_is_hidden(factor: float) -> None:
     job = make_job(CLMAE(settings), batch=16)
     strategy: Any = job.strategy
     strategy.optimizer.param_groups[0]["lr"] = strategy.optimizer.param_groups[1]["lr"] = 2e-3
-    tokens = job.context(0).model.embed(job.feed.batch(0)[0])
+    tokens = job.context(0).model.embed(job.feed.batch(0).images)
     losses = torch.linspace(0.2, 1.8, 16).expand(len(tokens), -1)
     for _ in range(60):
         parts = strategy.losses(strategy.net(tokens), losses, job.grid)
@@ -160,7 +160,7 @@ def test_learning_rate_schedule_of_the_network() -> None:
         job = make_job(CLMAE(CLMAE.Settings(lr_schedule=schedule, lr=0.5)), budget="400step")  # type: ignore[call-arg]
         strategy: Any = job.strategy
         context = job.context(380)
-        batch = Batch(*job.feed.batch(0))
+        batch = job.feed.batch(0)
         outcome = job.model(batch.images, strategy.mask(batch, context))
         strategy.after_step(batch, outcome, context)
         rate = context.peak_learning_rate if expected == "peak" else context.learning_rate

@@ -23,7 +23,7 @@ every = pytest.mark.parametrize("name", NAMES)
 
 def mask_at(job: Job, step: int, batch: Batch | None = None) -> Mask:
     with torch.no_grad():
-        return job.strategy.mask(batch or Batch(*job.feed.batch(0)), job.context(step))
+        return job.strategy.mask(batch or job.feed.batch(0), job.context(step))
 
 
 def weights(job: Job) -> Mapping[str, torch.Tensor]:
@@ -63,7 +63,7 @@ def test_same_key_same_mask_and_global_state_untouched(name: str) -> None:
 
 @every
 def test_another_seed_gives_other_masks(name: str) -> None:
-    batch = Batch(*make_job(name).feed.batch(0))
+    batch = make_job(name).feed.batch(0)
     one, two = mask_at(make_job(name), 3, batch), mask_at(make_job(name, seed=1), 3, batch)
     assert not torch.equal(one.hidden, two.hidden)
 
@@ -71,7 +71,7 @@ def test_another_seed_gives_other_masks(name: str) -> None:
 @every
 def test_masks_change_in_training(name: str) -> None:
     job = make_job(name, budget="4step")
-    batch = Batch(*job.feed.batch(0))
+    batch = job.feed.batch(0)
     early = mask_at(job, 0, batch)
     train(job, Clock(), lambda row: None, lambda step, clock: None)
     assert not torch.equal(early.hidden, mask_at(job, 3, batch).hidden)
@@ -94,7 +94,7 @@ def test_looking_at_masks_disturbs_nothing(name: str) -> None:
     train(plain, Clock(), lambda row: None, lambda step, clock: None)
 
     def look(step: int, clock: Clock) -> None:
-        batch = Batch(*watched.feed.batch(0))
+        batch = watched.feed.batch(0)
         with torch.no_grad():
             watched.strategy.mask(batch, watched.context(step, purpose="look"))
 
@@ -105,7 +105,7 @@ def test_looking_at_masks_disturbs_nothing(name: str) -> None:
 @every
 def test_after_step_leaves_the_model_alone(name: str) -> None:
     job = make_job(name)
-    batch = Batch(*job.feed.batch(0))
+    batch = job.feed.batch(0)
     outcome = job.model(batch.images, mask_at(job, 2))
     outcome.loss.backward()
     gradients = {n: p.grad.clone() for n, p in job.model.named_parameters() if p.grad is not None}
@@ -125,7 +125,7 @@ def test_state_round_trip(name: str) -> None:
     train(job, Clock(), lambda row: None, lambda step, clock: None)
     twin.strategy.load_state_dict(job.strategy.state_dict())
     twin.model.load_state_dict(job.model.state_dict())
-    batch = Batch(*job.feed.batch(1))
+    batch = job.feed.batch(1)
     context = job.context(4)
     for one in (job, twin):
         outcome = one.model(batch.images, one.strategy.mask(batch, context))
@@ -160,7 +160,7 @@ def test_order_is_a_permutation_that_follows_seed_and_epoch(name: str) -> None:
 def test_cost_within_two_percent_of_a_counter(name: str, shape: Any) -> None:
     """A whole training step, counted on the math attention backend."""
     job = make_job(name, shape=shape, batch=4, hidden=shape.patches * 3 // 4)
-    batch = Batch(*job.feed.batch(0))
+    batch = job.feed.batch(0)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         outcome = job.model(batch.images, mask_at(job, 2, batch))
         outcome.loss.backward()
@@ -187,5 +187,5 @@ def test_all_strategies_share_weights_order_and_crops() -> None:
     for job in jobs:
         assert same(fresh, job.model.state_dict())
         for step in (0, 4, 5):
-            assert torch.equal(job.feed.batch(step)[0], first.feed.batch(step)[0])
-            assert torch.equal(job.feed.batch(step)[1], first.feed.batch(step)[1])
+            assert torch.equal(job.feed.batch(step).images, first.feed.batch(step).images)
+            assert torch.equal(job.feed.batch(step).positions, first.feed.batch(step).positions)

@@ -17,19 +17,19 @@ def test_every_epoch_shows_every_image_once_across_batch_borders() -> None:
 
 def test_last_batch_is_cut_to_the_budget() -> None:
     job = make_job(budget="21img", images=20, batch=8)
-    assert [len(job.feed.batch(step)[0]) for step in range(job.plan.steps)] == [8, 8, 5]
+    assert [len(job.feed.batch(step).images) for step in range(job.plan.steps)] == [8, 8, 5]
 
 
 def test_a_batch_depends_on_its_step_only() -> None:
     forward, backward = make_job(budget="5ep"), make_job(budget="5ep")
     steps = range(forward.plan.steps)
-    one = {step: forward.feed.batch(step)[0] for step in steps}
-    other = {step: backward.feed.batch(step)[0] for step in reversed(steps)}
+    one = {step: forward.feed.batch(step).images for step in steps}
+    other = {step: backward.feed.batch(step).images for step in reversed(steps)}
     assert all(torch.equal(one[step], other[step]) for step in steps)
 
 
 def test_the_same_image_is_cropped_anew_in_every_epoch() -> None:
     job = make_job(budget="2ep", images=8, batch=8)
     first, again = job.feed.batch(0), job.feed.batch(1)
-    a, b = first[0][first[1].argsort()], again[0][again[1].argsort()]
+    a, b = first.images[first.positions.argsort()], again.images[again.positions.argsort()]
     assert not torch.allclose(a, b)

@@ -15,13 +15,16 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL = [*SOURCES, *STRATEGIES, *sorted((ROOT / "tests").glob("*.py"))]
 
 RANKS = [
-    ["mask", "seeds", "events", "errors", "shape", "results", "budget"],
+    ["mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"],
     ["model", "spec", "provenance"],
+    ["context"],
     ["strategy"],
+    ["compose"],
     ["registry", "data", "optim", "probes", "figures"],
+    ["priors"],
     ["job"],
     ["train"],
-    ["masks", "report", "plan"],
+    ["masks", "report", "plan", "contract"],
     ["runner"],
     ["cli"],
     ["__main__"],

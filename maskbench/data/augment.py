@@ -48,6 +48,16 @@ class Crops:
     flip: Tensor
 
 
+def boxes(crops: Crops, side: int) -> Tensor:
+    """Top, left, bottom, right of crops as shares of the image, (images, 4), float32.
+
+    Left is larger than right where the crop is mirrored.
+    """
+    left, right = crops.left, crops.left + crops.width
+    near, far = torch.where(crops.flip, right, left), torch.where(crops.flip, left, right)
+    return torch.stack([crops.top, near, crops.top + crops.height, far], dim=1) / side
+
+
 def draw_crops(seed: int, epochs: Tensor, positions: Tensor, side: int, images: int) -> Crops:
     """Crops of torchvision's RandomResizedCrop distribution, keyed per image.
 
@@ -110,6 +120,13 @@ def crop_resize(images: Tensor, crops: Crops, out: int) -> Tensor:
     pixels = images.permute(0, 3, 1, 2).to(torch.float32)
     tall = torch.matmul(rows.unsqueeze(1), pixels)
     return torch.matmul(tall, columns.transpose(1, 2).unsqueeze(1)).clamp_(0, 255)
+
+
+def centre_boxes(images: int, side: int, out: int) -> Tensor:
+    """Boxes of central crops of out of side pixels, (images, 4)."""
+    offset = (side - out) // 2
+    box = torch.tensor([offset, offset, offset + out, offset + out], dtype=torch.float32)
+    return (box / side).expand(images, -1)
 
 
 def centre(images: Tensor, out: int) -> Tensor:

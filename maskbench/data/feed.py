@@ -1,12 +1,14 @@
 """Batches from an order of indices: step n gives the same images whatever came before."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from maskbench.budget import Plan
+from maskbench.context import Batch
 from maskbench.data import augment
 from maskbench.data.source import Split
 
@@ -26,6 +28,7 @@ class Feed:
         seed: The run's seed (augmentation).
         side: The model's input side, pixels.
         device: Where augmentation runs and batches end up.
+        share: Which part of every batch this process sees, out of how many.
 
     ``seen`` marks the images that have been shown at least once.
     """
@@ -39,9 +42,11 @@ class Feed:
         seed: int,
         side: int,
         device: torch.device,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self._split, self._plan, self._order = split, plan, order
         self._seed, self._side, self._device = seed, side, device
+        self._part, self._parts = share
         self._orders: dict[int, Tensor] = {}
         self.seen = torch.zeros(len(split), dtype=torch.bool)
 
@@ -55,17 +60,29 @@ class Feed:
         rows = torch.cat([self._epoch(epoch) for epoch in range(first, last + 1)])
         return epochs, rows[slots - first * len(self._split)]
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Augmented, normalised images, (batch, 3, side, side), and their positions."""
+    def batch(self, step: int) -> Batch:
+        """This process's part of a step's augmented, normalised images."""
         epochs, positions = self.where(step)
         self.seen[positions] = True
+        first = len(positions) * self._part // self._parts
+        mine = slice(first, len(positions) * (self._part + 1) // self._parts)
+        epochs, positions = epochs[mine], positions[mine]
         pixels = torch.from_numpy(np.ascontiguousarray(self._split.images[positions.numpy()]))
         epochs, positions = epochs.to(self._device), positions.to(self._device)
         crops = augment.draw_crops(
             self._seed, epochs, positions, self._split.side, len(self._split)
         )
         images = augment.crop_resize(pixels.to(self._device), crops, self._side)
-        return augment.normalise(images), positions
+        boxes = augment.boxes(crops, self._split.side)
+        return Batch(augment.normalise(images), positions, boxes, first)
+
+    def state_dict(self) -> dict[str, object]:
+        """The orders drawn so far that still matter, and the images seen."""
+        return {"orders": dict(self._orders), "seen": self.seen.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up where another feed stopped."""
+        self._orders, self.seen = dict(state["orders"]), state["seen"].clone()
 
     def _epoch(self, epoch: int) -> Tensor:
         if epoch not in self._orders:
