@@ -1,4 +1,4 @@
-"""What a strategy is given: the batch, the model, the data, where the run stands, and randomness."""
+"""What a strategy is given: the batch, the model, the data, where the run stands, randomness."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from maskbench import distributed, seeds
 from maskbench import model as _model
 from maskbench.mask import Grid, Mask
-from maskbench.model import Encoder, MaskedAutoencoder
+from maskbench.model import Encoder, MaskedAutoencoder, Outcome
 from maskbench.shape import ModelShape
 
 M = TypeVar("M", bound=nn.Module)
@@ -105,7 +105,8 @@ class ModelView:
     @torch.no_grad()
     def patch_loss(self, images: Tensor, mask: Mask) -> Tensor:
         """Loss of every hidden patch under a mask, (images, hidden), detached."""
-        return self._model(images, mask).patch_loss
+        outcome: Outcome = self._model(images, mask)
+        return outcome.patch_loss
 
     def soft_patch_loss(self, images: Tensor, keep: Tensor) -> Tensor:
         """Loss of every patch, (images, patches), with each patch scaled by its keep-weight.
@@ -150,6 +151,8 @@ class Context:
         seed: The run's seed.
         step: Optimiser steps done so far.
         progress: Share of the budget consumed: 0 at the first step, 1 at the last.
+        epoch: Passes over the training set completed.
+        epochs: Passes over the training set that the budget pays for, rounded up.
         grid: How many patches there are and how many to hide.
         learning_rate: The main optimiser's learning rate at this step.
         warming_up: Whether the main learning rate is still rising.
@@ -162,6 +165,8 @@ class Context:
     seed: int
     step: int
     progress: float
+    epoch: int
+    epochs: int
     grid: Grid
     learning_rate: float
     warming_up: bool

@@ -18,5 +18,5 @@ def average(tensors: Iterable[Tensor]) -> None:
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
     sizes = [part.numel() for part in parts]
-    for part, mean in zip(parts, flat.split(sizes), strict=True):
+    for part, mean in zip(parts, torch.split(flat, sizes), strict=True):
         part.copy_(mean.view_as(part))

@@ -1,5 +1,6 @@
 """Everything the training loop needs, and the guarded calls of a strategy."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -113,6 +114,8 @@ class Job:
             seed=self.seed,
             step=step,
             progress=self.plan.progress(step),
+            epoch=step * self.plan.batch // self.plan.train_images,
+            epochs=math.ceil(self.plan.epochs),
             grid=self.grid_at(step),
             learning_rate=self.schedule.rate(middle),
             warming_up=self.schedule.warming_up(middle),

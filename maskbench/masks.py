@@ -13,13 +13,15 @@ from safetensors.numpy import save_file
 from maskbench.data import augment
 from maskbench.data.source import Split
 from maskbench.job import Job
+from maskbench.mask import Mask
 from maskbench.optim import autocast
-from maskbench.strategy import Batch
+from maskbench.strategy import Batch, Context
 from maskbench.train import Clock
 
 MOMENTS = 9
 IMAGES = 256
 SHOWN = 12
+RANDOM_DRAWS = 4
 
 
 def probe_images(split: Split) -> NDArray[np.int64]:
@@ -45,6 +47,7 @@ class MaskTape:
         self._due = {round(float(share) * job.plan.steps) for share in fractions}
         self._steps: list[int] = []
         self._bits: list[NDArray[np.uint8]] = []
+        self._gaps: list[dict[str, float]] = []
 
     def __call__(self, step: int, clock: Clock) -> None:
         """Look at the masks if this step is one of the moments, off the budget's clock."""
@@ -53,19 +56,42 @@ class MaskTape:
                 torch.cuda.synchronize()  # what is queued is training, not looking
             with clock.on("paused"):
                 self._steps.append(step)
-                self._bits.append(np.packbits(self.look(step), axis=1))
+                mask, batch, context = self.look(step)
+                self._bits.append(np.packbits(mask.hidden.cpu().numpy(), axis=1))
+                self._gaps.append(self.gap(mask, batch, context))
 
     @torch.no_grad()
-    def look(self, step: int) -> NDArray[np.bool_]:
-        """Masks of the fixed images now, (images, patches); disturbs no training stream."""
+    def look(self, step: int) -> tuple[Mask, Batch, Context]:
+        """Masks of the fixed images now; disturbs no training stream."""
         job = self._job
         images = augment.centre(torch.from_numpy(self._pixels), job.model.shape.image)
         positions = torch.from_numpy(self._positions).to(job.device)
         boxes = augment.centre_boxes(len(images), self._pixels.shape[1], job.model.shape.image)
         batch = Batch(augment.normalise(images.to(job.device)), positions, boxes.to(job.device))
+        context = job.context(step, purpose="look")
         with autocast(job.device, job.precision):
-            mask = job.mask(batch, job.context(step, purpose="look"))
-        return np.asarray(mask.hidden.cpu().numpy())
+            return job.mask(batch, context), batch, context
+
+    @torch.no_grad()
+    def gap(self, mask: Mask, batch: Batch, context: Context) -> dict[str, float]:
+        """Difficulty gap: loss under the masks over loss under random masks, minus one.
+
+        Same model, same images, same number of hidden patches; the random loss of an image is the
+        mean over four masks. Below 0 the masks are easier than random ones, above 0 harder.
+
+        Returns:
+            ``gap``, and ``error``: its standard error over images.
+        """
+        losses = []
+        with autocast(self._job.device, self._job.precision):
+            for draw in range(RANDOM_DRAWS + 1):
+                noise = context.uniform(f"gap/{draw}", batch)
+                given = Mask.from_scores(noise, context.grid) if draw else mask
+                losses.append(context.model.patch_loss(batch.images, given).double().mean(1))
+        random = torch.stack(losses[1:]).mean(0)
+        gap = (losses[0].mean() / random.mean() - 1).item()
+        spread = (losses[0] - (1 + gap) * random).std() / len(random) ** 0.5
+        return {"gap": gap, "error": (spread / random.mean()).item()}
 
     def save(self, path: Path) -> dict[str, Any]:
         """Write ``bits``, ``steps``, ``positions`` and the first images; describe them."""
@@ -89,5 +115,6 @@ class MaskTape:
             "images": len(self._positions),
             "moments": [round(step / self._job.plan.steps, 4) for step in self._steps],
             "steps": self._steps,
+            "difficulty": self._gaps,
             **facts,
         }

@@ -150,10 +150,8 @@ class Encoder(nn.Module):
         qk = last.attn.qkv(tokens)[..., : 2 * self.shape.width]
         q, k = qk.view(count, -1, 2, heads, self.shape.width // heads).permute(2, 0, 3, 1, 4)
         q = q[:, :, :1] if query == "cls" else q[:, :, 1:]
-        weights = (
-            (q @ k.transpose(-2, -1) * (self.shape.width // heads) ** -0.5).float().softmax(-1)
-        )
-        return weights.mean(2)[..., 1:]
+        logits: Tensor = q @ k.transpose(-2, -1) * (self.shape.width // heads) ** -0.5
+        return logits.float().softmax(-1).mean(2)[..., 1:]
 
     def encoder_state(self) -> Mapping[str, Tensor]:
         """The encoder alone, under the names of timm's ``VisionTransformer``."""

@@ -51,8 +51,10 @@ def _folder() -> Path:
 
 
 def _built_in() -> dict[str, Path]:
-    """Name to file: underscores become dashes, and one at the end is dropped (``aux`` may not be a
-    file's name on Windows: it is ``aux_.py``); helpers start with an underscore."""
+    """Name to file; helpers start with an underscore.
+
+    Underscores become dashes, and one at the end is dropped: Windows allows no file ``aux.py``.
+    """
     files = sorted(_folder().glob("[!_]*.py"))
     return {file.stem.rstrip("_").replace("_", "-"): file for file in files}
 
@@ -151,7 +153,8 @@ def check_name(name: str) -> None:
     for part in name.split("+"):
         if part not in known and not part.rpartition(":")[0].endswith(".py"):
             raise UsageError(
-                f"{unknown('strategy', part, known)} Your own: --strategy path/to/mine.py:ClassName."
+                f"{unknown('strategy', part, known)} "
+                "Your own: --strategy path/to/mine.py:ClassName."
             )
 
 

@@ -120,3 +120,19 @@ def step_flops(shape: ModelShape, visible: int) -> dict[str, int]:
         + linear_flops(shape.patches - visible, shape.decoder_width, shape.patch_values)
     )
     return {"encoder": encoder + embed, "decoder": decoder}
+
+
+def soft_pass_flops(shape: ModelShape) -> tuple[int, int]:
+    """Encoder and decoder FLOPs per image of ``soft_patch_loss`` and its gradient by the weights.
+
+    All patches enter both; backward reaches activations only, down to the patch embeddings.
+    """
+    tokens = shape.patches + 1
+    encoder = linear_flops(shape.patches, shape.patch_values, shape.width)
+    encoder += blocks_forward(shape.depth, tokens, shape.width)
+    encoder += blocks_input_gradient(shape.depth, tokens, shape.width)
+    decoder = blocks_forward(shape.decoder_depth, tokens, shape.decoder_width)
+    decoder += blocks_input_gradient(shape.decoder_depth, tokens, shape.decoder_width)
+    decoder += 2 * linear_flops(tokens, shape.width, shape.decoder_width)
+    decoder += 2 * linear_flops(shape.patches, shape.decoder_width, shape.patch_values)
+    return encoder, decoder

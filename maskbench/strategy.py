@@ -22,6 +22,7 @@ from maskbench.shape import (
     blocks_input_gradient,
     conv_flops,
     linear_flops,
+    soft_pass_flops,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "blocks_input_gradient",
     "conv_flops",
     "linear_flops",
+    "soft_pass_flops",
     "take",
 ]
 
@@ -129,7 +131,7 @@ class MaskStrategy(nn.Module):
         return {}
 
     def spent(self) -> Mapping[str, int]:
-        """FLOPs spent so far beside the steps (``setup``, refreshes), by part; kept in the state."""
+        """FLOPs spent so far beside the steps (``setup``, refreshes), by part; kept as state."""
         return {}
 
     def prior(self) -> str:

@@ -1,6 +1,7 @@
 """CL-MAE against its recorded numbers, its equations, and its curriculum's meaning."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from test_model import REFERENCE, reference_model
 
 from maskbench import registry
 from maskbench.mask import Grid, Mask
-from maskbench.strategy import Batch, ModelView
+from maskbench.strategy import ModelView
 from maskbench.train import Clock, train
 
 CLMAE = registry.load("clmae")
-MODULE: Any = __import__("sys").modules[CLMAE.__module__]
+MODULE: Any = __import__("sys").modules[CLMAE.__mro__[1].__module__]
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +73,14 @@ def test_raising_one_score_makes_the_patch_visible() -> None:
     assert not strategy.mask(batch, job.context(0)).hidden[:, position].any()
 
 
+def at(progress: float, **rest: Any) -> Any:
+    return replace(make_job().context(0), progress=progress, **rest)
+
+
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "step"])
 def test_lambda_goes_from_partner_to_adversary(schedule: str) -> None:
     strategy: Any = CLMAE(CLMAE.Settings(schedule=schedule))  # type: ignore[call-arg]
-    values = [strategy.factor(step / 100) for step in range(101)]
+    values = [strategy.factor(at(step / 100)) for step in range(101)]
     assert values[0] == 1
     assert values[-1] == -1
     assert values == sorted(values, reverse=True)
@@ -84,7 +89,7 @@ def test_lambda_goes_from_partner_to_adversary(schedule: str) -> None:
             math.isclose(a, -b, abs_tol=1e-9) for a, b in zip(values, values[::-1], strict=True)
         )
     constant: Any = CLMAE(CLMAE.Settings(schedule="constant", first=-1.0))  # type: ignore[call-arg]
-    assert {constant.factor(share / 10) for share in range(11)} == {-1.0}
+    assert {constant.factor(at(share / 10)) for share in range(11)} == {-1.0}
 
 
 def test_terms_have_their_extremes_where_they_should() -> None:
@@ -133,15 +138,15 @@ def test_sign_of_lambda_decides_who_is_hidden(factor: float) -> None:
     settings = CLMAE.Settings(schedule="constant", first=factor)  # type: ignore[call-arg]
     job = make_job(CLMAE(settings), batch=16)
     strategy: Any = job.strategy
-    strategy.optimizer.param_groups[0]["lr"] = strategy.optimizer.param_groups[1]["lr"] = 2e-3
+    optimizer = torch.optim.AdamW(strategy.net.parameters(), lr=2e-3)
     tokens = job.context(0).model.embed(job.feed.batch(0).images)
     losses = torch.linspace(0.2, 1.8, 16).expand(len(tokens), -1)
     for _ in range(60):
         parts = strategy.losses(strategy.net(tokens), losses, job.grid)
         total = factor * parts[0] + parts[1] + parts[2]
-        strategy.optimizer.zero_grad()
+        optimizer.zero_grad()
         total.backward()
-        strategy.optimizer.step()
+        optimizer.step()
     mask = Mask.from_scores(-strategy.net(tokens), job.grid)
     difference = float(losses[mask.hidden].mean() - losses.mean())
     assert difference * factor < -0.05
@@ -164,7 +169,7 @@ def test_learning_rate_schedule_of_the_network() -> None:
         outcome = job.model(batch.images, strategy.mask(batch, context))
         strategy.after_step(batch, outcome, context)
         rate = context.peak_learning_rate if expected == "peak" else context.learning_rate
-        assert strategy.optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * rate)
+        assert strategy.private.optimizer.param_groups[0]["lr"] == pytest.approx(0.5 * rate)
 
 
 def test_training_logs_the_curriculum() -> None:
