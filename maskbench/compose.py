@@ -46,9 +46,9 @@ class Composite(MaskStrategy):
         for part in self._all():
             part.setup(context, data)
 
-    def hidden(self, progress: float, hidden: int) -> int:
+    def hidden(self, progress: float, grid: Grid) -> int:
         """From the part that schedules it."""
-        return int(self._the("hidden")(progress, hidden))
+        return int(self._the("hidden")(progress, grid))
 
     def mask(self, batch: Batch, context: Context) -> Mask:
         """From the part that masks."""

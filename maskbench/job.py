@@ -132,7 +132,7 @@ class Job:
             StrategyError: The strategy raised, or the count is out of its range.
         """
         with self.blame("hidden"):
-            hidden = self.strategy.hidden(self.plan.progress(step), self.grid.hidden)
+            hidden = self.strategy.hidden(self.plan.progress(step), self.grid)
             return replace(self.grid, hidden=hidden)
 
     def mask(self, batch: Batch, context: Context) -> Mask:

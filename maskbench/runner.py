@@ -1,6 +1,5 @@
 """Carry out one run in one folder: settings first, then training, masks, probes, record."""
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,10 +10,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from maskbench import provenance, results, seeds
+from maskbench import priors, provenance, results, seeds
+from maskbench.context import Features
 from maskbench.errors import DivergedError, InterruptedRunError, MaskbenchError, StoreError
 from maskbench.events import Progress
 from maskbench.job import Job
+from maskbench.ledger import Ledger
 from maskbench.mask import Grid
 from maskbench.masks import MaskTape
 from maskbench.model import MaskedAutoencoder
@@ -22,7 +23,6 @@ from maskbench.optim import Schedule
 from maskbench.plan import Planned, resolve
 from maskbench.probes.score import score
 from maskbench.results import Store
-from maskbench.shape import step_flops
 from maskbench.spec import Request, preset
 from maskbench.train import Clock, train
 
@@ -64,10 +64,13 @@ def run(request: Request, store: Store, progress: Progress, *, fresh: bool = Fal
     done = store.finished(run_id)
     if done and not fresh:
         return Result(done, results.read_record(done), reused=True)
+    begun = time.perf_counter()
+    job = build(planned, store, progress)
+    ledger = Ledger(job, time.perf_counter() - begun)
     folder = store.create(run_id)
     record = first_record(folder, planned)
     try:
-        carry_out(folder, record, planned, progress)
+        carry_out(folder, record, planned, ledger, progress)
     except BaseException as caught:
         error = explained(caught, folder)
         close(folder, record, STATUS.get(type(error), "failed"), str(error))
@@ -119,6 +122,7 @@ def first_record(folder: Path, planned: Planned) -> dict[str, Any]:
             "family": strategy.family,
             "source": strategy.source,
             "summary": strategy.summary,
+            "prior": strategy.prior(),
         },
         "settings": settings.model_dump(mode="json"),
         "seed": settings.seed,
@@ -148,17 +152,33 @@ def first_record(folder: Path, planned: Planned) -> dict[str, Any]:
     return record
 
 
-def build(planned: Planned) -> Job:
-    """Model, optimiser, feed and strategy, all from keyed randomness."""
+def build(planned: Planned, store: Store, progress: Progress) -> Job:
+    """Model, optimiser, feed and strategy, all from keyed randomness.
+
+    Done before there is a folder: a setting that cannot be leaves nothing behind.
+    """
     settings, strategy, plan = planned.settings, planned.strategy, planned.plan
     shape = preset(settings.model).shape
     device = torch.device(settings.device)
     model = MaskedAutoencoder(shape, seeds.generator(settings.seed, "init")).to(device)
+
+    def features(kind: str) -> Features:
+        """Of all training images."""
+        return priors.features(
+            kind,
+            planned.images.train,
+            side=shape.image,
+            device=device,
+            progress=progress,
+            find_run=store.find,
+        )
+
     schedule = Schedule.of(settings.base_lr, settings.batch, settings.warmup, plan.steps)
     return Job.of(
         model,
         strategy.to(device),
         planned.images.train,
+        features=features,
         plan=plan,
         schedule=schedule,
         grid=Grid(shape.side, shape.side, settings.hidden),
@@ -170,10 +190,12 @@ def build(planned: Planned) -> Job:
     )
 
 
-def carry_out(folder: Path, record: dict[str, Any], planned: Planned, progress: Progress) -> None:
+def carry_out(
+    folder: Path, record: dict[str, Any], planned: Planned, ledger: Ledger, progress: Progress
+) -> None:
     """Train, look, probe; fills the record."""
     settings, images, plan = planned.settings, planned.images, planned.plan
-    job = build(planned)
+    job = ledger.job
     clock, metrics = Clock(), results.MetricsFile(folder / results.METRICS)
     tape = MaskTape(job, images.train)
     start = time.perf_counter()
@@ -183,7 +205,7 @@ def carry_out(folder: Path, record: dict[str, Any], planned: Planned, progress: 
         seconds = time.perf_counter() - start - clock.parts.get("paused", 0.0)
         speed = row["images"] / seconds
         metrics.append({**row, "seconds": round(seconds, 3), "images_per_s": round(speed, 1)})
-        record["ledger"] = ledger(job, row["images"], seconds, clock)
+        record["ledger"] = ledger.at(row["images"], seconds, clock)
         progress.advance(row["images"], loss=row["loss"], speed=speed)
 
     progress.start(f"training {settings.strategy}", plan.images, "images")
@@ -195,7 +217,7 @@ def carry_out(folder: Path, record: dict[str, Any], planned: Planned, progress: 
     state = {name: value.detach().cpu() for name, value in job.model.encoder_state().items()}
     save_file(state, folder / results.ENCODER, metadata={"model": settings.model})
     record["masks"] = tape.save(folder / results.MASKS)
-    record["ledger"] = ledger(job, plan.images, record["ledger"]["seconds"]["training"], clock)
+    record["ledger"] = ledger.at(plan.images, record["ledger"]["seconds"]["training"], clock)
     begun = time.perf_counter()
     untrained = MaskedAutoencoder(job.model.shape, seeds.generator(settings.seed, "init"))
     encoders = {"patchmean": job.model, "untrained": untrained.to(job.device)}
@@ -203,24 +225,3 @@ def carry_out(folder: Path, record: dict[str, Any], planned: Planned, progress: 
     record["probes"] = [row for row in rows if row["feature"] == "patchmean"]
     record["controls"] = [row for row in rows if row["feature"] != "patchmean"]
     record["ledger"]["seconds"]["probes"] = time.perf_counter() - begun
-
-
-def ledger(job: Job, images: int, seconds: float, clock: Clock) -> dict[str, Any]:
-    """What the run has cost so far; FLOPs are 2 per multiply-add."""
-    shape, visible = job.model.shape, job.grid.visible
-    parts = dict(step_flops(shape, visible))
-    for part, flops in job.strategy.cost(job.grid, shape).items():
-        parts[part] = parts.get(part, 0) + flops
-    plain = sum(step_flops(shape, visible).values())
-    return {
-        "images": images,
-        "images_distinct": int(job.feed.seen.sum()),
-        "steps": math.ceil(images / job.plan.batch),
-        "tokens_encoded": images * (visible + 1),
-        "flops": {part: flops * images for part, flops in parts.items()},
-        "flops_total": sum(parts.values()) * images,
-        "flops_relative_to_random": sum(parts.values()) / plain,
-        "seconds": {"training": seconds, **dict(clock.parts)},
-        "images_per_s": images / seconds,
-        "peak_memory_bytes": provenance.peak_memory(),
-    }

@@ -86,14 +86,14 @@ class MaskStrategy(nn.Module):
             UsageError: The settings cannot be with this data or model.
         """
 
-    def hidden(self, progress: float, hidden: int) -> int:
+    def hidden(self, progress: float, grid: Grid) -> int:
         """How many patches are hidden at a share of the budget.
 
         Args:
             progress: Share of the budget consumed.
-            hidden: What the run asks for.
+            grid: The patches, and how many of them the run asks to hide.
         """
-        return hidden
+        return grid.hidden
 
     def mask(self, batch: Batch, context: Context) -> Mask:
         """Decide what is hidden (called without gradient; the only method that is required).

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from maskbench.errors import DivergedError, StrategyError
 from maskbench.job import Job
 from maskbench.mask import Mask
-from maskbench.strategy import Batch, Context, MaskStrategy, Outcome
+from maskbench.strategy import Batch, Context, DataView, MaskStrategy, Outcome
 from maskbench.train import Clock, train
 
 
@@ -28,7 +28,7 @@ class Plain(MaskStrategy):
 
 
 class Joint(Plain):
-    def setup(self, context: Context, images: int) -> None:
+    def setup(self, context: Context, data: DataView) -> None:
         self.layer = nn.Linear(4, 4)
         nn.init.ones_(self.layer.weight)
         nn.init.ones_(self.layer.bias)

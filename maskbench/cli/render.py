@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from maskbench import events
+from maskbench.report.frame import text
 from maskbench.report.words import big, duration
 from maskbench.results import mean_accuracy
 
@@ -94,6 +95,33 @@ def watch() -> Iterator[events.Progress]:
         yield Bars(progress)
 
 
+@contextmanager
+def busy(text: str) -> Iterator[None]:
+    """A spinner on stderr, gone afterwards; nothing when stderr is not a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield
+        return
+    with console.status(escape(text)):
+        yield
+
+
+def verdict(row: Mapping[str, Any]) -> None:
+    """A clause of the contract: kept, skipped and why, or broken and how."""
+    word, text, rest = "[green]ok[/]", row["meaning"], []
+    if row["skipped"]:
+        word, text = "[dim]skipped[/]", row["skipped"]
+    elif not row["passed"]:
+        word, rest = "[bold red]FAILED[/]", ["expected", "seen"]
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for width in (7, 13, None):
+        grid.add_column(width=width, overflow="fold")
+    grid.add_row(word, escape(row["clause"]), escape(text))
+    for label in rest:
+        grid.add_row("", f"[dim]{label:>13}[/]", escape(row[label]))
+    Console(highlight=False).print(grid)
+
+
 def percent(value: float | None) -> str:
     """0.123 as 12.3; a dash for nothing."""
     return "-" if value is None else f"{100 * value:.1f}"
@@ -154,6 +182,13 @@ def _costs(record: Mapping[str, Any]) -> Table:
         speed = f"{ledger['images_per_s']:,.0f} images/s"
         table.add_row("cost", f"{big(ledger['flops_total'])}FLOP, {relative:.2f}x random's")
         table.add_row("time", f"{duration(seconds)} of training, {speed}, on {device(record)}")
+    gaps = record["masks"].get("difficulty")
+    if gaps:
+        numbers = " ".join(f"{100 * gap['gap']:+.1f}" for gap in gaps)
+        table.add_row("masks", f"harder than random ones by {numbers} % (start to end)")
+    prior = record["strategy"].get("prior")
+    if prior:
+        table.add_row("prior", f"uses an external prior: {escape(text(prior))}")
     return table
 
 

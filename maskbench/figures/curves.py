@@ -79,6 +79,25 @@ def loss(curves: Sequence[Curve], *, name: str, label: str) -> str:
         return figures.as_svg(figure, name=name, label=label)
 
 
+def difficulty(curves: Sequence[Curve], *, name: str, label: str) -> str:
+    """Difficulty gap over the share of the budget, zero marked, as inline SVG.
+
+    Args:
+        curves: At least one; x from 0 to 1, y and band as shares.
+        name: Unique in the page.
+        label: For those who do not see it.
+    """
+    with figures.style():
+        figure, axes = _axes("share of the budget, %", "difficulty gap, %", height=0.8)
+        scaled = [_percent(curve) for curve in curves]
+        plain = [Curve(c.label, c.look, [100 * x for x in c.x], c.y, c.band) for c in scaled]
+        axes.axhline(0, color=BASE.colour, linewidth=BASE.width, linestyle=BASE.dash)
+        _draw(axes, plain)
+        axes.set_xlim(-1, 101)
+        _label_ends(figure, [(curve.label, curve.y[-1], curve.look) for curve in plain])
+        return figures.as_svg(figure, name=name, label=label)
+
+
 def spread(values: Sequence[float], gap: float) -> list[float]:
     """Move ascending values apart, as little as possible, until ``gap`` lies between any two."""
     blocks: list[list[float]] = []

@@ -113,6 +113,7 @@ def _group(
         "machines": len({run.machine for run in group.runs}),
         "labels": [entry.label for entry in group.entries],
         "losses": losses,
+        "difficulty": pictures.difficulty(group, f"{name}-gap"),
         "masks": masks,
         "limits": words.limits(group),
     }

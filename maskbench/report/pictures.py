@@ -17,6 +17,7 @@ from maskbench.results import MASKS, METRICS, read_metrics
 
 SHOWN = 6
 MOST_POINTS = 300
+Z = 1.96
 CONTROLS = ((UNTRAINED, "untrained encoder"), (PIXELS, "raw pixels"))
 
 
@@ -87,6 +88,28 @@ def _loss(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     points.sort()
     found = np.array(points, dtype=np.float64).reshape(-1, 2)
     return found[:, 0], found[:, 1]
+
+
+def difficulty(group: Group, name: str) -> dict[str, Any] | None:
+    """Loss under a strategy's masks relative to random ones, of one run per strategy."""
+    lines, table, moments = [], [], []
+    for rank, entry in enumerate(group.entries):
+        found = entry.runs[0].record["masks"]
+        rows = found.get("difficulty")
+        if not rows:
+            continue
+        y = [row["gap"] for row in rows]
+        band = [(row["gap"] - Z * row["error"], row["gap"] + Z * row["error"]) for row in rows]
+        lines.append(curves.Curve(entry.label, _look(group, rank), found["moments"], y, band))
+        table.append((entry.label, [f"{100 * value:+.1f}" for value in y]))
+        moments = [f"{100 * moment:.3g} %" for moment in found["moments"]]
+    if not lines:
+        return None
+    ends = ", ".join(f"{label} {cells[-1]} %" for label, cells in table)
+    label = f"Difficulty gap over the budget. At its end: {ends}."
+    svg = curves.difficulty(lines, name=name, label=label)
+    images = group.entries[0].runs[0].record["masks"].get("images")
+    return {"svg": Markup(svg), "moments": moments, "table": table, "images": images}  # noqa: S704
 
 
 def masks(group: Group) -> tuple[dict[str, Any] | None, list[LeftOut]]:

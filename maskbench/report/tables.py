@@ -11,6 +11,7 @@ from maskbench.spec import Request
 Cells = list[str]
 Section = tuple[str, list[tuple[str, Cells]]]
 TIMES = ("training", "data", "step", "strategy")
+BEFORE = "setup"
 OFF_BUDGET = ("paused", "probes")
 
 
@@ -38,7 +39,7 @@ def facts(group: Group) -> list[tuple[str, str]]:
 def cost(group: Group) -> list[Section]:
     """The ledger, a column per strategy, means over seeds."""
     parts = _keys(group, "flops")
-    others = [key for key in _keys(group, "seconds") if key not in (*TIMES, *OFF_BUDGET)]
+    others = [key for key in _keys(group, "seconds") if key not in (*TIMES, BEFORE, *OFF_BUDGET)]
     on, off = (*TIMES[1:], *others), OFF_BUDGET
     amount = [
         _line(group, "images seen", "images"),
@@ -54,6 +55,7 @@ def cost(group: Group) -> list[Section]:
     time = [
         _line(group, "training", "seconds", "training", form=duration),
         *(_line(group, f"of it {text(key)}", "seconds", key, form=duration) for key in on),
+        _line(group, "setup (before training)", "seconds", BEFORE, form=duration),
         *(_line(group, f"{key} (off the budget)", "seconds", key, form=duration) for key in off),
         _line(group, "images per second", "images_per_s", form=lambda v: f"{v:,.1f}"),
     ]

@@ -29,6 +29,7 @@ class Row:
     seconds_relative: float | None
     images_per_s: float
     training_seconds: float
+    prior: str
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -65,7 +66,14 @@ def _row(group: Group, entry: Entry) -> Row:
         seconds_relative=_relative_seconds(group, entry),
         images_per_s=_sure(entry.mean(lambda run: run.cost("images_per_s"))),
         training_seconds=_sure(entry.mean(lambda run: run.cost("seconds", "training"))),
+        prior=_prior(entry),
     )
+
+
+def _prior(entry: Entry) -> str:
+    """What its runs knew from outside, each once."""
+    found = (text(run.record["strategy"].get("prior") or "") for run in entry.runs)
+    return "; ".join(prior for prior in dict.fromkeys(found) if prior)
 
 
 def _sure(found: Mean | None) -> float:
@@ -252,9 +260,23 @@ def command(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     for key in ("max_bad", "seed", "device", "precision"):
         words += _option(key, settings.get(key), defaults.get(key))
     words += ["--compile"] if settings.get("compile") else []
-    for key, value in (settings.get("strategy_settings") or {}).items():
+    for key, value in _flat(settings.get("strategy_settings") or {}).items():
         words += ["--set", f"{key}={value}"]
     return text(shlex.join(words))
+
+
+def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by full key, without those left to the strategy; parts have settings of their own.
+
+    ``{"ratio": {"first": 0.5, "last": None}}`` is ``{"ratio.first": 0.5}``.
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": inner for name, inner in _flat(value).items()}
+        elif value is not None:
+            found[key] = value
+    return found
 
 
 def _option(key: str, value: Any, default: Any) -> Sequence[str]:
