@@ -84,7 +84,7 @@ class Mask:
         return cls(empty.scatter(1, highest, value=True), grid)
 
     def check(self, images: int, grid: Grid) -> None:
-        """Refuse a mask that is not bool, has another shape, or hides another number of patches.
+        """Refuse a mask that is not bool, has another shape or grid, or hides another number.
 
         The count is checked on the device; on a GPU without waiting for it.
 
@@ -101,6 +101,8 @@ class Mask:
                 f"a mask must be bool of shape {expected}, "
                 f"not {self.hidden.dtype} of shape {tuple(self.hidden.shape)}"
             )
+        if self.grid != grid:
+            raise ValueError(f"a mask must be of the context's grid, {grid}, not {self.grid}")
         counts = self.hidden.sum(1)
         if counts.device.type == "cuda":
             torch._assert_async((counts == grid.hidden).all(), "a mask hides the wrong number")

@@ -5,25 +5,19 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from maskbench import registry, seeds
-from maskbench.budget import Budget, Plan
 from maskbench.cli import app
 from maskbench.cli.errors import guarded
+from maskbench.contract import SMALL, make_job, noise_split
 from maskbench.data.folder import open_folder
-from maskbench.data.source import Images, Split
-from maskbench.job import Job
-from maskbench.mask import Grid
-from maskbench.model import MaskedAutoencoder
-from maskbench.optim import Schedule
-from maskbench.shape import ModelShape
-from maskbench.strategy import MaskStrategy
+from maskbench.data.source import Images
+
+__all__ = ["SHARED", "SMALL", "cli", "make_job", "noise_split"]
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-SMALL = ModelShape(16, 4, 24, 2, 4, 16, 1, 4)
 
 torch.set_num_threads(1)
 
@@ -44,44 +38,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"skipped although {SHARED} exists: {report.longrepr}"
     return report
-
-
-def noise_split(count: int, side: int = 16, seed: int = 0) -> Split:
-    """Smooth random images without classes."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (count, side // 4, side // 4, 3), dtype=np.uint8)
-    images = coarse.repeat(4, axis=1).repeat(4, axis=2)
-    return Split(images, None, [f"train/{i}" for i in range(count)])
-
-
-def make_job(
-    strategy: MaskStrategy | str = "random",
-    *,
-    budget: str = "6step",
-    seed: int = 0,
-    images: int = 40,
-    batch: int = 8,
-    hidden: int = 12,
-    shape: ModelShape = SMALL,
-) -> Job:
-    """A job on noise, ready to train."""
-    contestant = registry.load(strategy)() if isinstance(strategy, str) else strategy
-    split = noise_split(images, shape.image)
-    plan = Plan.of(Budget.parse(budget), images, batch)
-    device = torch.device("cpu")
-    model = MaskedAutoencoder(shape, seeds.generator(seed, "init"))
-    schedule = Schedule.of(8e-3, batch, 0.05, plan.steps)
-    return Job.of(
-        model,
-        contestant,
-        split,
-        plan=plan,
-        schedule=schedule,
-        grid=Grid(shape.side, shape.side, hidden),
-        weight_decay=0.05,
-        seed=seed,
-        device=device,
-    )
 
 
 def cli(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

@@ -78,7 +78,7 @@ def test_a_patch_one_deviation_harder_is_drawn_exp_alpha_lambda_times_as_often(
 ) -> None:
     """With one visible patch the draw is a softmax of strength x lambda x difficulty."""
     cls = registry.load("clmae-fast")
-    job = make_job(cls(cls.Settings(strength=1.5)), hidden=15)
+    job = make_job(cls(cls.Settings(strength=1.5)), hidden=15)  # type: ignore[call-arg]
     difficulty = torch.linspace(-1, 1, 16).expand(8, -1)
     job.strategy.net = Always(difficulty)
     batch = job.feed.batch(0)

@@ -1,0 +1,98 @@
+"""Two processes that train one run together, each on half of every batch; and how they ended.
+
+Plain subprocesses (``worker.py``): they share nothing with whoever calls, and his main module needs
+no guard.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROCESSES = 2
+PATIENCE_S = 60
+"""How long one process waits for the other inside a step."""
+START_S = 120
+"""How long loading torch may take on a busy machine."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process left a run.
+
+    Args:
+        start: Hashes of the model's values before training.
+        end: The same after it.
+        state: Hashes of the model's values and the strategy's state, by path.
+        error: What was raised, in words; empty if nothing was.
+    """
+
+    start: dict[str, str] = field(default_factory=dict)
+    end: dict[str, str] = field(default_factory=dict)
+    state: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How both processes left a run.
+
+    Args:
+        ends: By rank.
+    """
+
+    ends: tuple[End, ...]
+
+
+def pairs(names: Sequence[str]) -> dict[str, Pair]:
+    """Train every strategy in one pair of processes; name to how it ended.
+
+    Args:
+        names: What ``--strategy`` takes; loading torch is paid once for all of them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-P", "-m", "maskbench.contract.worker"]
+        with (Path(folder) / "told").open("w+", encoding="utf-8") as told:
+            workers = [
+                subprocess.Popen(  # noqa: S603 - this Python, this module
+                    [*command, str(rank), folder, *names],
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},
+                    stdout=told,
+                    stderr=told,
+                )
+                for rank in range(PROCESSES)
+            ]
+            _wait(workers, START_S + PATIENCE_S * len(names))
+            told.seek(0)
+            last = (told.read().strip().splitlines() or ["nothing was said"])[-1]
+        found = [_read(Path(folder) / f"{rank}.jsonl") for rank in range(PROCESSES)]
+    lost = End(error=f"a process did not finish: {last}")
+    return {name: Pair(tuple(ends.get(name, lost) for ends in found)) for name in names}
+
+
+def _wait(workers: Sequence["subprocess.Popen[bytes]"], seconds: float) -> None:
+    """Wait for all; when time is up, or one has died, end the others."""
+    stop = time.monotonic() + seconds
+    try:
+        while any(worker.poll() is None for worker in workers):
+            died = [worker for worker in workers if worker.poll() not in (None, 0)]
+            if time.monotonic() > stop or died:
+                break
+            time.sleep(0.05)
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.kill()
+            worker.wait()
+
+
+def _read(file: Path) -> dict[str, End]:
+    if not file.is_file():
+        return {}
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return {row.pop("name"): End(**row) for row in rows}

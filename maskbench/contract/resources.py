@@ -1,0 +1,79 @@
+"""Clauses on what a strategy costs and where it can run."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import distributed
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from maskbench.contract.clause import Broken, Skipped
+from maskbench.contract.jobs import SMALL
+from maskbench.contract.replicas import pairs
+from maskbench.contract.subject import Subject, rehearse, run
+from maskbench.shape import PRESETS, ModelShape, step_flops
+
+SHAPES = {"tiny": SMALL, "nano": PRESETS["nano"].shape, "micro": PRESETS["micro"].shape}
+COUNTED_STEP = 24
+"""Well into a plan of 40 steps, where strategies that warm up have begun their work."""
+TOLERANCE = 0.02
+IMAGES = 4
+
+
+def cost(subject: Subject) -> None:
+    """Says what it costs, within 2 % of a FLOP counter."""
+    for size, shape in SHAPES.items():
+        _cost(subject, size, shape)
+
+
+def _cost(subject: Subject, size: str, shape: ModelShape) -> None:
+    hidden = shape.patches * 3 // 4
+    job = subject.job(shape=shape, batch=IMAGES, hidden=hidden, budget="40step")
+    grid, before = job.grid_at(COUNTED_STEP), _flops("spent", job.strategy.spent())
+    own = _flops("cost", job.strategy.cost(grid, shape))
+    batch = job.feed.batch(COUNTED_STEP)  # beforehand: its crops are no FLOPs of the step
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        rehearse(job, COUNTED_STEP, batch)
+    counted = counter.get_total_flops() - (_flops("spent", job.strategy.spent()) - before)
+    seen, plain = counted / IMAGES, sum(step_flops(shape, grid.visible).values())
+    if abs(plain + own - seen) > TOLERANCE * seen:
+        raise Broken(
+            f"cost() to be about {seen - plain:,.0f} FLOPs per image (model {size!r}, "
+            f"counted at step {COUNTED_STEP} of 40, beside {plain:,} of the plain step)",
+            f"cost() says {own:,}; the whole step is off by {(plain + own) / seen - 1:+.1%}",
+        )
+
+
+def _flops(method: str, said: Mapping[str, int]) -> int:
+    for part, flops in said.items():
+        if not isinstance(flops, int) or flops < 0:
+            raise Broken(f"{method}()[{part!r}] to be a whole number of FLOPs", repr(flops))
+    return sum(said.values())
+
+
+def gpu(subject: Subject) -> None:
+    """A short training runs on a GPU."""
+    if not torch.cuda.is_available():
+        raise Skipped("torch sees no GPU here")
+    run(subject.job(device="cuda", budget="4step"))
+    torch.cuda.synchronize()
+
+
+def processes(subject: Subject) -> None:
+    """Two processes keep equal replicas."""
+    if not (distributed.is_available() and distributed.is_gloo_available()):
+        raise Skipped("this torch has no gloo")
+    pair = subject.pair or pairs([subject.name])[subject.name]
+    one, other = pair.ends
+    for end in pair.ends:
+        if end.error:
+            raise Broken("a short training in two processes to run", end.error)
+    if one.start == one.end:
+        raise Broken("a short training in two processes to move the model", "it did not")
+    apart = [path for path in one.state if one.state[path] != other.state.get(path)]
+    apart += [path for path in other.state if path not in one.state]
+    if apart:
+        raise Broken(
+            "both processes to hold the same values (context.average averages gradients)",
+            f"{len(apart)} of {len(one.state)} values differ, the first is {apart[0]}",
+        )
