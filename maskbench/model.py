@@ -271,8 +271,9 @@ def pretrained(name: str, weights: str | None) -> tuple[nn.Module, Mapping[str, 
     if not timm.is_model(name):
         told, _, _ = unknown("timm model", name, timm.list_models()).partition(" Known:")
         raise UsageError(f"{told} timm.list_models() names them all.")
-    where = {"pretrained_cfg_overlay": {"file": weights}} if weights else {}
+    where: Any = {"pretrained_cfg_overlay": {"file": weights}} if weights else {}
     with torch.random.fork_rng(devices=[]):
-        module = timm.create_model(name, pretrained=True, **where)  # with its head: all must fit
+        module: Any = timm.create_model(name, pretrained=True, **where)  # with its head: all must fit
         module.reset_classifier(0)
-    return module.eval(), resolve_model_data_config(module)
+    config: Mapping[str, Any] = resolve_model_data_config(module)
+    return module.eval(), config

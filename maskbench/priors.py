@@ -97,13 +97,8 @@ def _pixels(split: Split, side: int, progress: Progress) -> Features:
     rows = np.random.default_rng(key).permutation(len(split))[:FIT_IMAGES]
     fitted = pixels(split.images[np.sort(rows)], side)
     count = min(COMPONENTS, *fitted.shape)
-    model = PCA(
-        count,
-        svd_solver="randomized",
-        n_oversamples=OVERSAMPLES,
-        iterated_power=ITERATIONS,
-        random_state=key,
-    )
+    recipe: Any = {"svd_solver": "randomized", "iterated_power": ITERATIONS}
+    model = PCA(count, n_oversamples=OVERSAMPLES, random_state=key, **recipe)
     model.fit(fitted)
 
     def project(images: Any) -> Floats:

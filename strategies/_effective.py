@@ -165,7 +165,8 @@ def counts(images: int) -> list[int]:
 def _k_means(values: Floats, count: int, seed: int) -> tuple[NDArray[np.int64], int]:
     """Labels, (images,), and FLOPs: 2 per multiply-add of the distances to all centroids."""
     batch = min(BATCH, len(values))
-    model = MiniBatchKMeans(count, batch_size=batch, n_init=3, max_iter=20, random_state=seed)
+    recipe: Any = {"n_init": 3, "max_iter": 20}
+    model = MiniBatchKMeans(count, batch_size=batch, random_state=seed, **recipe)
     labels = model.fit_predict(values).astype(np.int64)
     seen = model.n_steps_ * batch + len(values)
     return labels, 2 * seen * count * values.shape[1]
