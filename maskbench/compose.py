@@ -1,8 +1,8 @@
 """Several strategies as one: ``prototypes+clmae`` orders images by one and masks by the other.
 
-A part that does not override ``mask`` is a modifier: it brings an order, a schedule of the hidden
-count, an extra loss. Masks, order and count must each come from one part; losses, parameters, logs
-and costs add up. Modifiers alone are completed with ``random``.
+A part that says ``modifier = True`` leaves the masks to another: it brings an order, a schedule of
+the hidden count, an extra loss. Masks, order and count must each come from one part; losses,
+parameters, logs and costs add up. Modifiers alone are completed with ``random``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import create_model
 from torch import Tensor, nn
 
-from maskbench.errors import UsageError
+from maskbench.errors import StrategyError, UsageError
 from maskbench.mask import Grid, Mask
 from maskbench.model import Outcome
 from maskbench.shape import ModelShape
@@ -28,7 +28,7 @@ class Composite(MaskStrategy):
 
     def __init__(self, settings: Any = None) -> None:
         super().__init__(settings)
-        made = {name: cls(getattr(self.settings, name)) for name, cls in self.classes}
+        made = {f"of_{name}": cls(getattr(self.settings, name)) for name, cls in self.classes}
         self.parts = nn.ModuleDict(made)
 
     def _all(self) -> list[MaskStrategy]:
@@ -95,13 +95,6 @@ def overrides(cls: type[MaskStrategy], method: str) -> bool:
     return getattr(cls, method) is not getattr(MaskStrategy, method)
 
 
-def is_modifier(cls: type[MaskStrategy]) -> bool:
-    """Whether a strategy leaves the masks to another."""
-    return not overrides(cls, "mask") and any(
-        overrides(cls, method) for method in ("order", "hidden", "extra_loss", "after_step")
-    )
-
-
 def compose(text: str, parts: Sequence[Part]) -> type[MaskStrategy]:
     """One class from several parts; their settings become ``part.setting``.
 
@@ -111,6 +104,7 @@ def compose(text: str, parts: Sequence[Part]) -> type[MaskStrategy]:
 
     Raises:
         UsageError: Two parts decide the same thing, or a part is given twice.
+        StrategyError: A setting of a part has no default.
     """
     names = [name for name, _ in parts]
     if len(set(names)) < len(names):
@@ -120,6 +114,12 @@ def compose(text: str, parts: Sequence[Part]) -> type[MaskStrategy]:
         if len(deciding) > 1:
             raise UsageError(
                 f"strategy {text!r}: {' and '.join(deciding)} both decide the {what}; keep one."
+            )
+    for name, cls in parts:
+        bare = [key for key, field in cls.Settings.model_fields.items() if field.is_required()]
+        if bare:
+            raise StrategyError(
+                f"strategy {name}: every setting needs a default; {bare} have none."
             )
     fields: dict[str, Any] = {name: (cls.Settings, cls.Settings()) for name, cls in parts}
     settings: Callable[..., type[StrategySettings]] = create_model

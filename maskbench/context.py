@@ -59,11 +59,13 @@ class DataView:
     Args:
         count: Size of the training set.
         images: Long positions to normalised centre crops, (images, 3, side, side), on the device.
+        shown: Side of those crops as a share of the stored image's.
         features: The name of a kind of feature to the features of all images.
     """
 
     count: int
     images: Callable[[Tensor], Tensor]
+    shown: float
     features: Callable[[str], Features]
 
 

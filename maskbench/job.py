@@ -43,7 +43,7 @@ def data_view(
         pixels = torch.from_numpy(np.ascontiguousarray(split.images[positions.cpu().numpy()]))
         return augment.normalise(augment.centre(pixels, side).to(device))
 
-    return DataView(len(split), images, features)
+    return DataView(len(split), images, side / split.side, features)
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ class Job:
 
     def context(self, step: int, purpose: str = "train") -> Context:
         """What a strategy is told at a step."""
-        middle = self.plan.middle(step)
+        middle, epochs = self.plan.middle(step), math.ceil(self.plan.epochs)
         return Context(
             seed=self.seed,
             step=step,
             progress=self.plan.progress(step),
-            epoch=step * self.plan.batch // self.plan.train_images,
-            epochs=math.ceil(self.plan.epochs),
+            epoch=min(step * self.plan.batch // self.plan.train_images, epochs - 1),
+            epochs=epochs,
             grid=self.grid_at(step),
             learning_rate=self.schedule.rate(middle),
             warming_up=self.schedule.warming_up(middle),
@@ -174,7 +174,7 @@ class Job:
             yield
         except MaskbenchError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise StrategyError(
                 f"strategy {type(self.strategy).__name__} failed in {method}: "
                 f"{type(error).__name__}: {error}. --debug shows where."

@@ -10,6 +10,9 @@ from maskbench.job import Job
 from maskbench.shape import step_flops
 from maskbench.train import Clock
 
+PRIOR = "prior pretraining"
+"""Part of ``spent()`` that is listed but not added: it was paid before, outside of the budget."""
+
 
 class Ledger:
     """Counts images by how many of their patches were hidden: that may be a schedule.
@@ -36,6 +39,7 @@ class Ledger:
         shape, steps = job.model.shape, math.ceil(images / job.plan.batch)
         self._count(steps)
         parts = self._flops()
+        prior = parts.pop(PRIOR, 0)
         total = sum(parts.values())
         plain = sum(step_flops(shape, job.grid.visible).values())
         tokens = sum((shape.patches - hidden + 1) * n for hidden, n in self._images.items())
@@ -46,6 +50,7 @@ class Ledger:
             "tokens_encoded": tokens,
             "flops": parts,
             "flops_total": total,
+            "flops_prior": prior,
             "flops_relative_to_random": total / (plain * images),
             "seconds": {"training": seconds, "setup": self._setup, **clock.parts},
             "images_per_s": images / seconds,

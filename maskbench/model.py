@@ -273,7 +273,9 @@ def pretrained(name: str, weights: str | None) -> tuple[nn.Module, Mapping[str, 
         raise UsageError(f"{told} timm.list_models() names them all.")
     where: Any = {"pretrained_cfg_overlay": {"file": weights}} if weights else {}
     with torch.random.fork_rng(devices=[]):
-        module: Any = timm.create_model(name, pretrained=True, **where)  # with its head: all must fit
+        module: Any = timm.create_model(
+            name, pretrained=True, **where
+        )  # with its head: all must fit
         module.reset_classifier(0)
     config: Mapping[str, Any] = resolve_model_data_config(module)
     return module.eval(), config

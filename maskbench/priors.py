@@ -170,7 +170,9 @@ def _checkpoint(folder: Path, split: Split, device: torch.device, progress: Prog
     )
     flops = {
         "feature extraction": forward * len(split),
-        "prior pretraining": int(record["ledger"]["flops_total"]),
+        "prior pretraining": int(
+            record["ledger"]["flops_total"] + record["ledger"].get("flops_prior", 0)
+        ),
     }
     prior = f"{prior}, which had used {older}" if older else prior
     return Features(torch.from_numpy(values), prior, flops)

@@ -118,12 +118,12 @@ def load(name: str) -> "type[MaskStrategy]":
             do not go together.
         StrategyError: The file cannot be imported, or the object is not a strategy.
     """
-    from maskbench.compose import compose, is_modifier
+    from maskbench.compose import compose
 
     check_name(name)
     words = name.split("+")
     classes = [_load_one(word) for word in words]
-    if all(is_modifier(cls) for cls in classes):
+    if all(cls.modifier for cls in classes):
         words, classes = [*words, "random"], [*classes, _load_one("random")]
     if len(classes) == 1:
         return classes[0]
@@ -170,7 +170,7 @@ def _from_file(path: Path, attribute: str) -> object:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise StrategyError(
             f"{path} could not be imported: {type(error).__name__}: {error}. "

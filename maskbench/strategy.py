@@ -63,12 +63,15 @@ class MaskStrategy(nn.Module):
         source: Where it comes from: authors, arXiv number, or ``"ours"``.
         summary: One line: what it hides, and why.
 
+        modifier: True if it leaves the masks to another strategy: ``modifier+random``.
+
     ``Settings`` is a nested class derived from ``StrategySettings``.
     """
 
     family: ClassVar[str] = "unnamed"
     source: ClassVar[str] = "unnamed"
     summary: ClassVar[str] = ""
+    modifier: ClassVar[bool] = False
     Settings: ClassVar[type[StrategySettings]] = StrategySettings
 
     def __init__(self, settings: Any = None) -> None:

@@ -20,6 +20,7 @@ RANGE = (8, 1024)
 SAMPLE = 20_000
 BATCH = 4096
 CONSTANT = 1e-6
+COLDEST, HOTTEST = 1e-6, 1e6
 
 Floats = NDArray[np.floating[Any]]
 
@@ -63,7 +64,7 @@ def temperature(distance: Tensor, target: float) -> float:
         distance: (images,), not all equal.
         target: A share above 0 and below 1.
     """
-    low, high = math.log(1e-6), math.log(1e6)
+    low, high = math.log(COLDEST), math.log(HOTTEST)
     for _ in range(100):
         middle = (low + high) / 2
         found = share(probabilities(distance, math.exp(middle)))

@@ -6,7 +6,7 @@ same code with lambda held at -1, +1 and 0.
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,18 +22,19 @@ from maskbench.strategy import (
     ModelShape,
     ModelView,
     Outcome,
+    StrategySettings,
     blocks_forward,
     linear_flops,
     soft_pass_flops,
 )
 
-from ._curriculum import CurriculumSettings
 from ._private import RATE, PrivateAdamW, Rate, rate
 
 HEADS = 4
 SIGMA = 0.12
 DISTANCE_SCALE = 0.1
 PUBLISHED_TARGET = 0.25
+SMALLEST = 1e-6
 
 
 class MaskingNet(nn.Module):
@@ -55,8 +56,9 @@ class MaskingNet(nn.Module):
         """Keep-probabilities in (0, 1), float32: (images, patches, width) to (images, patches)."""
         cls = self.cls_token.expand(len(tokens), -1, -1)
         encoded = self.blocks(torch.cat([cls.to(tokens.dtype), tokens], dim=1))
-        logits: Tensor = self.mlp_head(encoded[:, 0])
-        return logits.float().sigmoid()
+        with torch.autocast(tokens.device.type, enabled=False):  # bfloat16 would make many ties
+            logits: Tensor = self.mlp_head(encoded[:, 0].float())
+        return logits.sigmoid().clamp(SMALLEST, 1 - SMALLEST)
 
 
 def reconstruction(keep: Tensor, patch_loss: Tensor) -> Tensor:
@@ -88,13 +90,16 @@ def diversity(keep: Tensor) -> Tensor:
 class LearnedMasking(MaskStrategy):
     """A mask network trained by lambda times the reconstruction loss, and three regularisers."""
 
-    class Settings(CurriculumSettings):
-        """CL-MAE's knobs; defaults as published unless said otherwise."""
+    fixed: ClassVar[float] = 0.0
+    """Lambda, where it does not move."""
+
+    class Settings(StrategySettings):
+        """The mask network's knobs; defaults as published unless said otherwise."""
 
         gauss: float = Field(1.0, ge=0, description="weight of the term that binarises scores")
         kl: float = Field(0.1, ge=0, description="weight of the term that holds the mean score")
         kl_reduction: Literal["sum", "mean"] = Field(
-            "sum", description="over the batch; published: sum, so it grows with the batch"
+            "sum", description="over the images of a process; published: sum, so it grows with them"
         )
         diversity: float = Field(2.0, ge=0, description="weight of the term between images")
         target: Literal["grid", "published"] = Field(
@@ -103,7 +108,12 @@ class LearnedMasking(MaskStrategy):
         depth: int = Field(5, ge=1, description="blocks of the mask network")
         lr: float = Field(1.0, gt=0, description="mask network's learning rate / the model's")
         lr_schedule: Rate = Field("constant", description=RATE)
-        weight_decay: float = Field(0.05, ge=0, description="of the mask network's optimiser")
+        weight_decay: float = Field(
+            5.0,
+            ge=0,
+            description="of the mask network's optimiser; published: 0.05, with which scores "
+            "saturate early and hardly turn with lambda",
+        )
 
     def setup(self, context: Context, data: DataView) -> None:
         """Build the mask network and its own optimiser."""
@@ -119,7 +129,7 @@ class LearnedMasking(MaskStrategy):
 
     def factor(self, context: Context) -> float:
         """Lambda now."""
-        return float(self.settings.factor(context))
+        return self.fixed
 
     def losses(
         self, keep: Tensor, patch_loss: Tensor, grid: Grid

@@ -95,8 +95,9 @@ class PatchUNet(nn.Module):
             skip = skips.pop()
             x = functional.interpolate(x, size=skip.shape[-2:], mode="nearest")
             x = up(torch.cat([skip, x], dim=1))
-        logits: Tensor = self.head(x)
-        return logits.flatten(2).float().softmax(1)
+        with torch.autocast(tokens.device.type, enabled=False):  # bfloat16 would make many ties
+            logits: Tensor = self.head(x.float())
+        return logits.flatten(2).softmax(1)
 
 
 def area_penalty(masks: Tensor) -> Tensor:

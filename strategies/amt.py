@@ -2,7 +2,7 @@ r"""AMT: hides attended patches, by maps that the model itself refreshes now and
 
 Source: Liu et al., attention-driven masking and throwing, arXiv 2211.15362, and its public code.
 No teacher: at a tenth of the budget, and at every further tenth but the last, the current encoder
-looks at every whole training image (not cropped), and the map is kept per image:
+looks at every training image (its centre crop), and the map is kept per image:
 
 .. math:: a_{bi} = \mathrm{mean}_h\,
     \frac{A_{bhi} - \min_i A_{bhi}}{\max_i A_{bhi} - \min_i A_{bhi}}
@@ -57,7 +57,7 @@ class AMT(MaskStrategy):
         """AMT's knobs."""
 
         every: float = Field(
-            0.1, gt=0, le=1, description="share of the budget between two looks at the data set"
+            0.1, gt=0, lt=1, description="share of the budget between two looks at the data set"
         )
 
     def setup(self, context: Context, data: DataView) -> None:
@@ -69,7 +69,8 @@ class AMT(MaskStrategy):
 
     def mask(self, batch: Batch, context: Context) -> Mask:
         """Draw hidden patches with probability proportional to the cropped map."""
-        weight = crop_maps(self.maps[batch.positions].float(), batch.boxes, context.grid)
+        boxes = 0.5 + (batch.boxes - 0.5) / self._data.shown  # the map is of the centre crop
+        weight = crop_maps(self.maps[batch.positions].float(), boxes, context.grid)
         return Mask.from_scores(weight.log() + context.gumbel("mask", batch), context.grid)
 
     def after_step(

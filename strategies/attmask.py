@@ -88,7 +88,7 @@ class AttMask(MaskStrategy):
         decided, hints = round(s.guided * grown * grid.hidden), 0
         pool = max(round(s.pool * grid.patches), 1)
         if s.mode == "hint":
-            hints = min(round(s.reveal * pool * grown), grid.visible)
+            hints = min(round(s.reveal * s.guided * pool * grown), grid.visible)
         chosen = rank < decided if s.mode == "low" else rank >= grid.patches - decided - hints
         in_pool = rank >= grid.patches - pool
         revealed = ranks(noise + 2 * ~in_pool, noise) < hints

@@ -24,6 +24,7 @@ class Aux(LossPrediction):
     family = "guided"
     source = "Wang et al., arXiv 2304.05919 (control)"
     summary = "adds HPM's loss predictor and teacher to another strategy's masks: random+aux"
+    modifier = True
 
     def after_step(
         self, batch: Batch, outcome: Outcome, context: Context
@@ -34,5 +35,5 @@ class Aux(LossPrediction):
         loss = outcome.patch_loss.detach()
         harder = loss.unsqueeze(2) > loss.unsqueeze(1)
         agrees = predicted.unsqueeze(2) > predicted.unsqueeze(1)
-        agreement = (harder & agrees).sum() / harder.sum().clamp(min=1)
+        agreement = (0.5 + (harder & agrees).sum()) / (1 + harder.sum())  # no pairs: chance
         return {"aux/decay": self.move_teacher(context), "aux/agreement": agreement}

@@ -4,9 +4,9 @@ Source: Hinojosa et al., ColorMAE, arXiv 2407.13036. With white noise :math:`W` 
 low-pass :math:`G_\sigma` (:math:`\sigma` in patches) the strongest values of the field stay
 *visible*:
 
-* ``red`` :math:`G_w W`: large visible islands, far from what is hidden (the hardest);
-* ``blue`` :math:`W - G_w W`: evenly spread single patches (the easiest);
-* ``green`` :math:`G_n W - G_w W`: small clusters, evenly spread (the published best);
+* ``red`` :math:`G_w W`: large visible islands, far from what is hidden;
+* ``blue`` :math:`W - G_w W`: evenly spread single patches;
+* ``green`` :math:`G_n W - G_w W`: small clusters, evenly spread;
 * ``purple`` :math:`W - (G_n W - G_w W)`: the rest, neither of these;
 * ``white`` :math:`W`: random masking.
 
@@ -66,7 +66,8 @@ class ColorNoise(MaskStrategy):
         Raises:
             UsageError: ``narrow`` is not below ``wide``.
         """
-        if self.settings.narrow >= self.settings.wide:
+        band = self.settings.color in ("green", "purple")
+        if band and self.settings.narrow >= self.settings.wide:
             raise UsageError(
                 f"colornoise: narrow ({self.settings.narrow:g}) must be below wide "
                 f"({self.settings.wide:g}): between them lies the band of green."

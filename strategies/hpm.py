@@ -22,8 +22,8 @@ beside this, and take only what is gained over it for the masks' doing.
 
 What differs from the published code: alpha moves every step, not every epoch; the teacher's decay
 goes from 0.999 to 0.9999 over half of the budget (there: 100 epochs, whatever the length) and is
-lower in a run's first steps; the teacher's pixel decoder, whose output nobody used, is not run
-(2.33 instead of 2.51 times the FLOPs of random at ViT-B); masks are drawn for the whole batch at
+lower in a run's first steps; the teacher's pixel decoder, whose output nobody used, is not run;
+masks are drawn for the whole batch at
 once. Known weakness, kept: the predictor is trained on hidden patches of masked images and asked
 about whole images.
 """

@@ -5,8 +5,6 @@ learns to give binary, diverse masks of the right share and nothing about diffic
 of the effect is not the curriculum's.
 """
 
-from maskbench.strategy import Field
-
 from ._masking_net import LearnedMasking
 
 
@@ -18,9 +16,4 @@ class Neutral(LearnedMasking):
     summary = (
         "the mask network of CL-MAE without the reconstruction loss: regularisers only (control)"
     )
-
-    class Settings(LearnedMasking.Settings):
-        """CL-MAE's knobs; lambda does not move."""
-
-        first: float = Field(0.0, ge=-1, le=1, description="lambda at the start")
-        last: float = Field(0.0, ge=-1, le=1, description="lambda at the end")
+    fixed = 0.0

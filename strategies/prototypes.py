@@ -51,7 +51,17 @@ from maskbench.strategy import (
     UsageError,
 )
 
-from ._effective import UNIFORM, Clusters, cluster, draw, normalise, probabilities, temperature
+from ._effective import (
+    COLDEST,
+    UNIFORM,
+    Clusters,
+    cluster,
+    draw,
+    normalise,
+    probabilities,
+    share,
+    temperature,
+)
 
 
 class Prototypes(MaskStrategy):
@@ -60,6 +70,7 @@ class Prototypes(MaskStrategy):
     family = "data curriculum"
     source = "Lin et al., arXiv 2411.10685"
     summary = "shows typical images first (near cluster centres), then all; masks are another's"
+    modifier = True
 
     distance: Tensor
 
@@ -104,9 +115,9 @@ class Prototypes(MaskStrategy):
             UsageError: More clusters than images, or features that tell no images apart.
         """
         wanted = self.settings.clusters
-        if wanted > data.count:
+        if wanted >= data.count:
             raise UsageError(
-                f"clusters={wanted:,} is more than there are training images ({data.count:,}): "
+                f"clusters={wanted:,} is too many for {data.count:,} training images: "
                 f"choose 1 to {data.count - 1:,} with --set clusters=, or 0."
             )
         features = data.features(self.settings.features)
@@ -126,6 +137,13 @@ class Prototypes(MaskStrategy):
                 "typical: choose other features or fewer clusters."
             )
         self._remember(found, context)
+        least = share(probabilities(self.distance, COLDEST))
+        if self.settings.control != "fixed-tau" and least > self.settings.first:
+            raise UsageError(
+                f"with {found.clusters:,} clusters of {data.count:,} images, {least:.0%} are as "
+                f"typical as can be, more than first={self.settings.first:g}: choose fewer "
+                "clusters, or a larger first."
+            )
         self._facts.update(prior=features.prior, flops=dict(features.flops))
         self._facts["flops"]["clustering"] = found.flops
 

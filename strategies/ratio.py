@@ -25,6 +25,7 @@ class Ratio(MaskStrategy):
     family = "ratio schedule"
     source = "ours"
     summary = "hides fewer (or more) patches early than late; which ones is another's choice"
+    modifier = True
 
     class Settings(StrategySettings):
         """What can be set with ``--set``."""

@@ -214,6 +214,20 @@ def test_maps_are_cropped_and_mirrored_with_their_images() -> None:
     assert corner.mean() == pytest.approx(float(image[2:, :2].mean()), abs=0.7)
 
 
+def test_maps_of_the_centre_crop_follow_boxes_of_the_stored_image() -> None:
+    """Stored images may be larger than the model's input: the centre box then is the whole map."""
+    from maskbench.data.augment import centre_boxes
+
+    job = make_job("amt", images=8)
+    strategy: Any = job.strategy
+    strategy._data = replace(strategy._data, shown=16 / 20)
+    strategy.maps[:] = torch.arange(16.0).add(1).to(strategy.maps.dtype)
+    batch = replace(job.feed.batch(0), boxes=centre_boxes(8, 20, 16))
+    rows = [strategy.mask(batch, replace(job.context(0), step=n)).hidden for n in range(200)]
+    often = torch.stack(rows).float().mean((0, 1))
+    assert torch.corrcoef(torch.stack([often, torch.arange(16.0).sqrt()]))[0, 1] > 0.95
+
+
 def test_amt_hides_in_proportion_to_the_map() -> None:
     job = make_job("amt", hidden=1)
     strategy: Any = job.strategy

@@ -243,7 +243,8 @@ def test_number_of_clusters() -> None:
 @pytest.mark.parametrize(
     ("values", "sets", "says"),
     [
-        (blobs(), {"clusters": 401}, "clusters=401 is more than there are training images"),
+        (blobs(), {"clusters": 401}, "clusters=401 is too many for 400 training images"),
+        (blobs(), {"clusters": 200}, "choose fewer clusters"),
         (torch.full((400, 6), 0.1), {}, "so none is more typical"),
         (blobs().log(), {}, "are not finite"),
     ],

@@ -57,7 +57,9 @@ def _refuse(strategy: str, failed: Sequence["Verdict"], count: int, left: str) -
     raise StrategyError(
         f"{strategy} breaks the contract: {len(failed)} of {count} {is_} not kept: {names}{left}."
         f"{' --debug shows where it raised.' if raised else ''}"
-    ) from (ExceptionGroup("raised in the clauses that are not kept", raised) if raised else None)
+    ) from (
+        BaseExceptionGroup("raised in the clauses that are not kept", raised) if raised else None
+    )
 
 
 def _judged(strategy: str) -> Iterator["Verdict"]:

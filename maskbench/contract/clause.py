@@ -67,7 +67,7 @@ class Verdict:
     expected: str = ""
     seen: str = ""
     skipped: str = ""
-    error: Exception | None = None
+    error: BaseException | None = None
     seconds: float = 0.0
 
     @property

@@ -4,6 +4,7 @@ from typing import Any
 
 from maskbench.contract.clause import Broken
 from maskbench.contract.compare import difference, model_now, snapshot
+from maskbench.contract.jobs import SMALL, untrained
 from maskbench.contract.subject import STEPS, Findings, Subject, copied, mask_of, rehearse, run
 from maskbench.job import Job
 from maskbench.strategy import Batch
@@ -34,6 +35,9 @@ def _watched(subject: Subject) -> Findings:
     if foreign:
         wanted = "joint_parameters to be parameters of the strategy"
         found["model"] = (wanted, f"{len(foreign)} are not")
+    changed = difference(untrained(SMALL, 0).state_dict(), job.model.state_dict())
+    if changed:
+        found["model"] = ("setup to leave the model's values alone", changed)
     last = {"model": model_now(job)}
     for step in range(STEPS):
         given = job.feed.batch(step)

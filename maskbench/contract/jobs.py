@@ -49,7 +49,7 @@ def noise_split(count: int, side: int = 16, seed: int = 0) -> Split:
 
 
 @cache
-def _untrained(shape: ModelShape, seed: int) -> MaskedAutoencoder:
+def untrained(shape: ModelShape, seed: int) -> MaskedAutoencoder:
     """A model to copy: that is several times faster than to draw its weights again."""
     return MaskedAutoencoder(shape, seeds.generator(seed, "init"))
 
@@ -98,7 +98,7 @@ def make_job(
     contestant = registry.load(strategy)() if isinstance(strategy, str) else strategy
     split = noise_split(images, shape.image)
     plan = Plan.of(Budget.parse(budget), images, batch)
-    model = copy.deepcopy(_untrained(shape, seed)).to(device)
+    model = copy.deepcopy(untrained(shape, seed)).to(device)
     return Job.of(
         model,
         contestant.to(device),

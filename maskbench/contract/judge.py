@@ -18,6 +18,7 @@ CLAUSES: tuple[Clause, ...] = (
     Clause.of(training.order, gate=True),
     Clause.of(training.trains, gate=True),
     Clause.of(masks.keys),
+    Clause.of(masks.place),
     Clause.of(masks.hidden_pixels),
     Clause.of(conduct.batch),
     Clause.of(conduct.model),
@@ -79,7 +80,7 @@ def judge(clause: Clause, subject: Subject) -> Verdict:
         verdict = replace(verdict, expected=broken.expected, seen=broken.seen)
     except Skipped as skipped:
         verdict = replace(verdict, skipped=str(skipped))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         verdict = replace(verdict, expected="no exception", seen=told(error), error=error)
     else:
         verdict = replace(verdict, passed=True)
@@ -88,7 +89,7 @@ def judge(clause: Clause, subject: Subject) -> Verdict:
     return replace(verdict, seconds=time.perf_counter() - begun)
 
 
-def told(error: Exception) -> str:
+def told(error: BaseException) -> str:
     """An exception in one line."""
     if isinstance(error, StrategyError):
         return " ".join(str(error).removesuffix(". --debug shows where.").split())

@@ -80,6 +80,21 @@ def keys(subject: Subject) -> None:
         )
 
 
+def place(subject: Subject) -> None:
+    """Masks do not depend on how a batch is split."""
+    job, probe = subject.job(), subject.probe
+    whole = mask_of(job, 3, probe).hidden
+    half = len(probe) // 2
+    second = Batch(probe.images[half:], probe.positions[half:], probe.boxes[half:], first=half)
+    apart = (mask_of(job, 3, second).hidden != whole[half:]).any(1)
+    if int(apart.sum()) > half // 4:  # products of other sizes may round to another order
+        raise Broken(
+            "the second half of a batch alone to get the masks it gets in the whole batch (noise "
+            "from context.uniform, which follows an image's place)",
+            f"{int(apart.sum())} of {half} images have another mask",
+        )
+
+
 def _changed(one: Tensor, other: Tensor) -> str:
     return f"{int((one != other).any(1).sum())} of {len(one)} images have another mask"
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maskbench.contract.clause import Broken
-from maskbench.contract.compare import difference, snapshot
+from maskbench.contract.compare import difference, leaves, snapshot
 from maskbench.contract.subject import STEPS, Subject, mask_of, run
 from maskbench.errors import StrategyError
 from maskbench.job import Job
@@ -105,6 +105,6 @@ def bfloat16(subject: Subject) -> None:
     """A short training stays finite in bfloat16."""
     job = subject.job(precision="bf16", budget="4step")
     run(job)
-    for name, value in job.model.state_dict().items():
-        if not bool(torch.isfinite(value).all()):
-            raise Broken("finite weights under bfloat16 autocast", f"{name} is not finite")
+    for name, value in leaves(snapshot(job)).items():
+        if isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
+            raise Broken("finite values under bfloat16 autocast", f"{name} is not finite")

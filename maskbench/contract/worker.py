@@ -37,7 +37,7 @@ def _train(rank: int, name: str, meeting: Path) -> End:
         start = digests(job.model.state_dict())
         run(job)
         return End(start, digests(job.model.state_dict()), digests(snapshot(job)))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         text = " ".join(str(error).removesuffix(". --debug shows where.").split())
         words = text if isinstance(error, MaskbenchError) else f"{type(error).__name__}: {text}"
         return End(error=words[:400])
