@@ -106,10 +106,12 @@ class LearnedMasking(MaskStrategy):
             "grid", description="mean score to hold: the visible share, or the published 0.25"
         )
         depth: int = Field(5, ge=1, description="blocks of the mask network")
-        lr: float = Field(1.0, gt=0, description="mask network's learning rate / the model's")
+        lr: float = Field(
+            0.5, gt=0, description="mask network's learning rate / the model's; published: 1"
+        )
         lr_schedule: Rate = Field("constant", description=RATE)
         weight_decay: float = Field(
-            5.0,
+            15.0,
             ge=0,
             description="of the mask network's optimiser; published: 0.05, with which scores "
             "saturate early and hardly turn with lambda",

@@ -1,7 +1,9 @@
 """What learned masks do, on a fixed autoencoder: partners make it easy, adversaries hard."""
 
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,8 @@ from conftest import make_job
 from trained import gap_after, scenes_job
 
 from maskbench import registry
+from maskbench.mask import Grid
+from maskbench.shape import PRESETS, ModelShape, step_flops
 from maskbench.train import Clock, train
 
 
@@ -104,21 +108,29 @@ def test_the_net_is_fitted_to_standardised_losses_of_hidden_patches() -> None:
 
 def test_the_price_of_the_curriculum() -> None:
     """Closed form at ViT-B: next to nothing, where clmae pays for a second, full pass."""
-    from maskbench.mask import Grid
-    from maskbench.shape import PRESETS, step_flops
-
-    shape = PRESETS["vit_base"].shape
-    grid = Grid(14, 14, 147)
-    plain = sum(step_flops(shape, grid.visible).values())
-    ratio = {
-        name: 1 + sum(registry.load(name)().cost(grid, shape).values()) / plain
-        for name in ("clmae", "clmae-fast", "hpm", "attmask", "adamae")
-    }
+    ratio = {name: price(name) for name in ("clmae", "clmae-fast", "hpm", "attmask", "adamae")}
     assert ratio["clmae-fast"] < 1.05
     assert ratio["clmae"] == pytest.approx(3.55, rel=0.05)
     assert ratio["hpm"] == pytest.approx(2.33, rel=0.03)
     assert ratio["attmask"] == pytest.approx(1.60, rel=0.05)
     assert ratio["adamae"] == pytest.approx(1.15, rel=0.07)
+
+
+def price(name: str) -> float:
+    """FLOPs per image relative to random's, ViT-B/16, three quarters hidden."""
+    shape = PRESETS["vit_base"].shape
+    grid = Grid(14, 14, 147)
+    own = registry.load(name)().cost(grid, shape)
+    return 1 + sum(own.values()) / sum(step_flops(shape, grid.visible).values())
+
+
+def test_the_table_in_the_docs_says_what_they_cost() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "strategies.md").read_text()
+    rows = re.findall(r"^\| (`[^|]+) \| [^|]+ \| [^|]+ \| ([\d.]+)[^|]* \|$", text, re.MULTILINE)
+    told = {name: float(cost) for names, cost in rows for name in re.findall("`([^`]+)`", names)}
+    known = {entry.name for entry in registry.entries()}
+    assert known - {"aux", "ratio"} <= set(told) <= known | {"random+aux"}
+    assert all(cost == pytest.approx(price(name), abs=0.006) for name, cost in told.items())
 
 
 # --- ADIOS ----------------------------------------------------------------------------------
@@ -158,8 +170,6 @@ def test_area_penalty_forbids_nothing_and_everything() -> None:
 
 @pytest.mark.parametrize("side", [2, 3, 4, 5, 7, 8, 14])
 def test_the_unet_fits_every_grid(side: int) -> None:
-    from maskbench.shape import ModelShape
-
     job = make_job("adios", shape=ModelShape(side * 4, 4, 24, 1, 4, 16, 1, 4), hidden=1)
     mask = job.strategy.mask(job.feed.batch(0), job.context(0))
     mask.check(8, job.grid)

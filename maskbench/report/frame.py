@@ -192,11 +192,25 @@ def _first_of_each(runs: Iterable[Run]) -> tuple[list[Run], list[LeftOut]]:
 
 def variant(run: Run) -> tuple[str, Mapping[str, Any]]:
     """A strategy's name and its settings (with the digest of a user's own file)."""
-    settings = dict(run.record["strategy"].get("settings") or {})
+    settings = flat(run.record["strategy"].get("settings") or {})
     digest = run.record["settings"].get("strategy_digest")
     if digest:
         settings["file"] = str(digest)[:8]
     return text(run.record["strategy"]["name"]), dict(sorted(settings.items()))
+
+
+def flat(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by full key, without those left to the strategy; parts have settings of their own.
+
+    ``{"ratio": {"first": 0.5, "last": None}}`` is ``{"ratio.first": 0.5}``.
+    """
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": inner for name, inner in flat(value).items()}
+        elif value is not None:
+            found[key] = value
+    return found
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from maskbench.report.frame import TRAINED, UNTRAINED, Entry, Group, Run, text
+from maskbench.report.frame import TRAINED, UNTRAINED, Entry, Group, Run, flat, text
 from maskbench.report.means import SEEDS_FOR_INTERVAL, Mean
 
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -260,23 +260,9 @@ def command(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     for key in ("max_bad", "seed", "device", "precision"):
         words += _option(key, settings.get(key), defaults.get(key))
     words += ["--compile"] if settings.get("compile") else []
-    for key, value in _flat(settings.get("strategy_settings") or {}).items():
+    for key, value in flat(settings.get("strategy_settings") or {}).items():
         words += ["--set", f"{key}={value}"]
     return text(shlex.join(words))
-
-
-def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by full key, without those left to the strategy; parts have settings of their own.
-
-    ``{"ratio": {"first": 0.5, "last": None}}`` is ``{"ratio.first": 0.5}``.
-    """
-    found: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            found |= {f"{key}.{name}": inner for name, inner in _flat(value).items()}
-        elif value is not None:
-            found[key] = value
-    return found
 
 
 def _option(key: str, value: Any, default: Any) -> Sequence[str]:
