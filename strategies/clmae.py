@@ -31,11 +31,11 @@ differ by default: lambda moves every step and passes through 0 (``schedule=epoc
 every epoch, jumping over 0); the target is the visible share (``target=published`` for the constant
 0.25, the same at 75 % hidden); and the network's learning rate stays up after the warm-up, so that
 something is left of it when lambda turns negative (``lr_schedule=model`` for the published decay).
-And the network has half of the model's learning rate and a weight decay of 15 (``lr=1``,
-``weight_decay=0.05`` as published): binarised scores sit in the flat ends of the sigmoid, and the
-bump of :math:`G` between them is steeper than the pull of :math:`R`, so that with 0.05 the masks that
-the partner chose often outlive its turning (``docs/notes.md`` has the measurements; short runs
-only). The equations are in ``_masking_net.py``, shared with the controls whose lambda never moves
+And the network has half of the model's learning rate and a weight decay of 15 (published: ``lr=1``,
+``weight_decay=0.05``): binarised scores sit in the flat ends of the sigmoid, and the bump of
+:math:`G` between them is steeper than the pull of :math:`R`, so that with 0.05 the masks that the
+partner chose often outlive its turning (``docs/notes.md`` has the measurements; short runs only).
+The equations are in ``_masking_net.py``, shared with the controls whose lambda never moves
 (``adversarial``, ``cooperative``, ``neutral``). Known leak, kept:
 the blocks are pre-norm, and LayerNorm(m x) = LayerNorm(x) for any m well above sqrt(eps), so a
 "soft-hidden" patch is hardly hidden and R mostly ranks patches by their loss.
