@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from conftest import cli
 
+from maskbench.report.tape import read_masks
+
 pytestmark = pytest.mark.slow
 
 
@@ -51,3 +53,15 @@ def test_losses_of_the_data_free_family_are_ordered_as_published(
         last = rows[len(rows) // 2 :]
         loss[name] = sum(row["loss"] for row in last) / len(last)
     assert loss["grid"] < loss["random"] < loss["block"]
+
+
+def test_without_the_diversity_term_all_images_share_a_mask(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The spread over images, relative to random masks of the same count, all but vanishes."""
+    record, _ = run(monkeypatch, tmp_path, "clmae", "--set", "diversity=0")
+    hidden = read_masks(next(tmp_path.glob("*/masks.safetensors"))).hidden[1:]
+    often = hidden.mean(1)
+    share = record["masks"]["hidden"] / (record["masks"]["rows"] * record["masks"]["columns"])
+    spread = (often * (1 - often)).mean((1, 2)) / (share * (1 - share))
+    assert spread.max() < 0.3

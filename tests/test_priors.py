@@ -256,8 +256,9 @@ def test_a_run_with_a_prior_says_so_everywhere(
     prior = f"the encoder of run {finished.name} (random, 2step of folder:toy)"
     assert told["record"]["strategy"]["prior"] == prior
     first = json.loads((finished / "record.json").read_text())
-    flops = told["record"]["ledger"]["flops"]
-    assert flops["prior pretraining"] == first["ledger"]["flops_total"]
+    ledger = told["record"]["ledger"]
+    assert ledger["flops_prior"] == first["ledger"]["flops_total"]
+    assert ledger["flops_total"] == sum(ledger["flops"].values())
     assert told["record"]["ledger"]["seconds"]["setup"] > 0
     assert cli(monkeypatch, *words) == OK
     shown = " ".join(capsys.readouterr().out.split())

@@ -62,7 +62,7 @@ def job_of(
 
 
 def part(job: Job) -> Any:
-    return job.strategy.parts["prototypes"]  # type: ignore[index]
+    return job.strategy.parts["of_prototypes"]  # type: ignore[index]
 
 
 def distinct(order: Tensor) -> float:

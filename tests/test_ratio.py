@@ -184,7 +184,7 @@ def test_composed_runs(
     [
         (("first=0.4",), "ambiguous"),
         (("prototypes.first=0.05",), "greater than or equal to 0.1"),
-        (("clusters=41",), "more than there are training images"),
+        (("clusters=41",), "too many for 40 training images"),
         (("features=hogg",), "Did you mean 'hog'"),
     ],
 )
