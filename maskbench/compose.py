@@ -81,6 +81,11 @@ class Composite(MaskStrategy):
         """The sum over all parts."""
         return _sum([part.cost(grid, shape) for part in self._all()])
 
+    @classmethod
+    def says_cost(cls) -> bool:
+        """Whether every part does."""
+        return all(part.says_cost() for _, part in cls.classes)
+
     def spent(self) -> Mapping[str, int]:
         """The sum over all parts."""
         return _sum([part.spent() for part in self._all()])

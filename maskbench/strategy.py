@@ -130,8 +130,17 @@ class MaskStrategy(nn.Module):
         return torch.randperm(images, generator=stream)
 
     def cost(self, grid: Grid, shape: ModelShape) -> Mapping[str, int]:
-        """FLOPs per image on top of the plain step, by part; the closed form of the above."""
+        """FLOPs per image on top of the plain step, by part; the closed form of the above.
+
+        Parts: ``encoder``, ``decoder``, ``mask generator``, ``teacher``, ``feature extraction``,
+        ``clustering``. Who costs nothing says so: without this method the cost is unknown.
+        """
         return {}
+
+    @classmethod
+    def says_cost(cls) -> bool:
+        """Whether the class says what it costs: whether it has a ``cost`` of its own."""
+        return cls.cost is not MaskStrategy.cost
 
     def spent(self) -> Mapping[str, int]:
         """FLOPs spent so far beside the steps (``setup``, refreshes), by part; kept as state."""

@@ -34,6 +34,7 @@ from maskbench.strategy import (
     Grid,
     Mask,
     MaskStrategy,
+    ModelShape,
     Outcome,
     StrategySettings,
 )
@@ -93,9 +94,13 @@ class AMT(MaskStrategy):
             self.maps[chunk.to(self.maps.device)] = scaled.mean(1).to(self.maps.dtype)
         self._flops += attention_flops(context.model.shape, "cls") * self._data.count
 
+    def cost(self, grid: Grid, shape: ModelShape) -> Mapping[str, int]:
+        """Nothing per step: drawing from the maps has no matrix products, looking is ``spent``."""
+        return {}
+
     def spent(self) -> Mapping[str, int]:
-        """The looks at the data set."""
-        return {"encoder": self._flops} if self._flops else {}
+        """The looks at the data set: the encoder describes images, it does not learn."""
+        return {"feature extraction": self._flops} if self._flops else {}
 
     def get_extra_state(self) -> dict[str, Any]:
         """How often it has looked, and what that cost."""

@@ -23,16 +23,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import max_pool2d
 
-from maskbench.strategy import Batch, Context, Field, Grid, Mask, MaskStrategy, StrategySettings
+from maskbench.strategy import Batch, Context, Field, Grid, Mask, StrategySettings
 
 from . import _torus
+from ._free import FreeOfProducts
 
 ROUNDS = 16
 TRIES = 4
 LOG_ASPECT = math.log(1 / 0.3)
 
 
-class Block(MaskStrategy):
+class Block(FreeOfProducts):
     """Hidden rectangles, a fixed number of tries for the whole batch, then an exact count."""
 
     family = "data-free"

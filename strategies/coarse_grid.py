@@ -12,10 +12,12 @@ divide the grid, and a cell larger than the grid is the grid. The cells do not m
 
 import torch
 
-from maskbench.strategy import Batch, Context, Field, Mask, MaskStrategy, StrategySettings
+from maskbench.strategy import Batch, Context, Field, Mask, StrategySettings
+
+from ._free import FreeOfProducts
 
 
-class CoarseGrid(MaskStrategy):
+class CoarseGrid(FreeOfProducts):
     """Noise per cell of patches; whole cells are hidden, at most one in part."""
 
     family = "data-free"

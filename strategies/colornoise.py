@@ -32,15 +32,16 @@ from maskbench.strategy import (
     DataView,
     Field,
     Mask,
-    MaskStrategy,
     StrategySettings,
     UsageError,
 )
 
+from ._free import FreeOfProducts
+
 Color = Literal["green", "blue", "red", "purple", "white"]
 
 
-class ColorNoise(MaskStrategy):
+class ColorNoise(FreeOfProducts):
     """Gaussian noise of one colour; its strongest patches stay visible."""
 
     family = "data-free"

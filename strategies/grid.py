@@ -13,10 +13,12 @@ the lattice has (on a single row possibly none), so it may be cut or filled up t
 
 import torch
 
-from maskbench.strategy import Batch, Context, Mask, MaskStrategy
+from maskbench.strategy import Batch, Context, Mask
+
+from ._free import FreeOfProducts
 
 
-class RegularGrid(MaskStrategy):
+class RegularGrid(FreeOfProducts):
     """One random offset per image; whatever lies on its lattice is visible first."""
 
     family = "data-free"

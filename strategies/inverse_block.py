@@ -19,14 +19,15 @@ import math
 import torch
 from torch import Tensor
 
-from maskbench.strategy import Batch, Context, Field, Grid, Mask, MaskStrategy, StrategySettings
+from maskbench.strategy import Batch, Context, Field, Grid, Mask, StrategySettings
 
 from . import _torus
+from ._free import FreeOfProducts
 
 LOG_ASPECT = math.log(2)
 
 
-class InverseBlock(MaskStrategy):
+class InverseBlock(FreeOfProducts):
     """A visible rectangle of random aspect at a random place."""
 
     family = "data-free"

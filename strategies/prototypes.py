@@ -45,7 +45,9 @@ from maskbench.strategy import (
     Context,
     DataView,
     Field,
+    Grid,
     MaskStrategy,
+    ModelShape,
     Outcome,
     StrategySettings,
     UsageError,
@@ -192,6 +194,10 @@ class Prototypes(MaskStrategy):
     ) -> Mapping[str, Tensor | float]:
         """Logs the latest epoch's share of distinct images aimed at, and its temperature."""
         return dict(self._facts["log"])
+
+    def cost(self, grid: Grid, shape: ModelShape) -> Mapping[str, int]:
+        """Nothing per step: the work is done before the first one (``spent``)."""
+        return {}
 
     def spent(self) -> Mapping[str, int]:
         """FLOPs of the features and of the clustering."""

@@ -5,10 +5,12 @@ Hides a uniformly random set of patches, another one for every image at every st
 and no content is preferred, so the task is neither easy nor hard by choice.
 """
 
-from maskbench.strategy import Batch, Context, Mask, MaskStrategy
+from maskbench.strategy import Batch, Context, Mask
+
+from ._free import FreeOfProducts
 
 
-class Random(MaskStrategy):
+class Random(FreeOfProducts):
     """Uniform noise per patch; the patches with the highest noise are hidden."""
 
     family = "data-free"

@@ -13,10 +13,11 @@ fewer patches are hidden; the ledger follows the schedule, so compare at equal F
 """
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 from maskbench.mask import Grid
-from maskbench.strategy import Field, MaskStrategy, StrategySettings
+from maskbench.strategy import Field, MaskStrategy, ModelShape, StrategySettings
 
 
 class Ratio(MaskStrategy):
@@ -64,6 +65,10 @@ class Ratio(MaskStrategy):
         if self.settings.schedule == "cosine":
             return (1 - math.cos(math.pi * progress)) / 2
         return progress if self.settings.schedule == "linear" else float(progress >= 0.5)
+
+    def cost(self, grid: Grid, shape: ModelShape) -> Mapping[str, int]:
+        """Nothing of its own: what fewer hidden patches cost is in the plain step."""
+        return {}
 
 
 def count(share: float, patches: int) -> int:

@@ -13,10 +13,12 @@ border of an odd grid are smaller and show their patches sooner.
 from torch import Tensor
 from torch.nn.functional import pad
 
-from maskbench.strategy import Batch, Context, Grid, Mask, MaskStrategy
+from maskbench.strategy import Batch, Context, Grid, Mask
+
+from ._free import FreeOfProducts
 
 
-class Uniform(MaskStrategy):
+class Uniform(FreeOfProducts):
     """Rank within the 2x2 cell decides, then noise between cells."""
 
     family = "data-free"

@@ -252,7 +252,7 @@ def test_amt_looks_at_all_images_at_every_tenth_but_the_last() -> None:
         row["amt/looks"] for row in rows[::10]
     )
     per_image = module("amt").attention_flops(job.model.shape, "cls")
-    assert strategy.spent() == {"encoder": 9 * 40 * per_image}
+    assert strategy.spent() == {"feature extraction": 9 * 40 * per_image}
     attention = job.context(0).model.attention(strategy._data.images(torch.arange(40)))
     low, high = attention.amin(2, keepdim=True), attention.amax(2, keepdim=True)
     expected = ((attention - low) / (high - low)).mean(1)
