@@ -63,5 +63,5 @@ def test_all_strategies_share_weights_order_and_crops() -> None:
     for job in jobs:
         assert same(fresh, job.model.state_dict())
         for step in (0, 4, 5):
-            assert torch.equal(job.feed.batch(step).images, first.feed.batch(step).images)
-            assert torch.equal(job.feed.batch(step).positions, first.feed.batch(step).positions)
+            assert torch.equal(job.batch(step).images, first.batch(step).images)
+            assert torch.equal(job.batch(step).positions, first.batch(step).positions)

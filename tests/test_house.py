@@ -15,8 +15,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL = [*SOURCES, *STRATEGIES, *sorted((ROOT / "tests").glob("*.py"))]
 
 RANKS = [
-    ["mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"],
-    ["model", "spec", "provenance"],
+    ["mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed", "clock"],
+    ["model", "spec", "provenance", "machine", "pace"],
     ["context"],
     ["strategy"],
     ["compose"],
@@ -25,6 +25,7 @@ RANKS = [
     ["job"],
     ["train"],
     ["masks", "report", "plan", "contract", "ledger"],
+    ["midway", "forecast"],
     ["runner"],
     ["cli"],
     ["__main__"],

@@ -42,9 +42,9 @@ def _setup(subject: Subject) -> None:
 def _cost(subject: Subject, size: str, shape: ModelShape, step: int) -> None:
     hidden = shape.patches * 3 // 4
     job = subject.job(shape=shape, batch=IMAGES, hidden=hidden, budget="40step")
-    grid, before = job.grid_at(step), _flops("spent", job.strategy.spent())
+    grid, before = job.context(step).grid, _flops("spent", job.strategy.spent())
     own = _flops("cost", job.strategy.cost(grid, shape))
-    batch = job.feed.batch(step)  # beforehand: its crops are no FLOPs of the step
+    batch = job.batch(step)  # beforehand: its crops are no FLOPs of the step
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         rehearse(job, step, batch)
     counted = counter.get_total_flops() - (_flops("spent", job.strategy.spent()) - before)
