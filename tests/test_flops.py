@@ -150,7 +150,7 @@ def test_the_sampler_costs_a_forward_pass_and_two_embeddings_more_here(
     """The table's 1.15 at B/16 is one pass with gradients, 3 x 1.446 of 29.34e9 multiply-adds.
 
     A mask is asked for without gradients here, so the sampler runs again for its loss: 4 x 1.446,
-    and patches are embedded anew each time, 2 x 0.116: 6.015 of 29.17e9 is 1.21.
+    and patches are embedded anew each time, 2 x 0.116: 6.017 of 29.17e9 is 1.21.
     """
     shape = TABLE[size][0]
     assert 1 + own("adamae", shape) / plain(shape) == pytest.approx(ours, abs=0.006)
