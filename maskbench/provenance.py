@@ -2,15 +2,17 @@
 
 import os
 import platform
-import resource
 import subprocess
-import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from maskbench import machine
+
 PACKAGES = ("maskbench", "torch", "timm", "numpy", "scikit-learn", "pillow", "safetensors")
+
+peak_memory = machine.peak_memory
 
 
 def now() -> str:
@@ -32,7 +34,7 @@ def provenance(device: str) -> dict[str, Any]:
         "commit": commit(),
         "device": {"kind": device, "gpu": gpu, "cpu": cpu_name(), "cores": os.cpu_count()},
         "threads": torch.get_num_threads(),
-        "load": round(os.getloadavg()[0], 2),
+        "load": machine.load(),
         "system": f"{platform.system()} {platform.machine()}",
         "started": now(),
         "finished": None,
@@ -70,13 +72,3 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def peak_memory() -> dict[str, int | None]:
-    """Peak bytes of this process, and of its GPU memory."""
-    import torch
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    there = torch.cuda.is_available()
-    return {"host": host, "device": torch.cuda.max_memory_allocated() if there else None}

@@ -15,7 +15,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL = [*SOURCES, *STRATEGIES, *sorted((ROOT / "tests").glob("*.py"))]
 
 RANKS = [
-    ["mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"],
+    ["mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed", "machine"],
     ["model", "spec", "provenance"],
     ["context"],
     ["strategy"],
@@ -40,7 +40,10 @@ ONLY = {
     "seaborn": {"figures", "report"},
     "timm": {"model.py"},
 }
-NO_TORCH = ["spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report"]
+NO_TORCH = [
+    "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
+    "machine",
+]  # fmt: skip
 
 
 def imports(file: Path, *, top: bool = False) -> set[str]:
