@@ -26,12 +26,13 @@ class Clock:
     def __init__(
         self,
         now: Callable[[], float] = time.perf_counter,
-        joules: Callable[[], float] | None = None,
+        joules: Callable[[], float | None] | None = None,
     ) -> None:
         self.parts = dict.fromkeys(PARTS, 0.0)
         self._now, self._joules = now, joules
-        self._training, self._energy = 0.0, 0.0
-        self._since: tuple[float, float] | None = None
+        self._training = 0.0
+        self._energy = 0.0 if joules else None
+        self._since: tuple[float, float | None] | None = None
 
     @property
     def training(self) -> float:
@@ -46,17 +47,18 @@ class Clock:
     @property
     def joules(self) -> float | None:
         """Energy that the whole device used while training was on; None if it is not reported."""
-        if self._joules is None:
-            return None
-        return self._energy + (self._joules() - self._since[1] if self._since else 0.0)
+        if not self._since or self._energy is None or self._joules is None:
+            return self._energy
+        begun, now = self._since[1], self._joules()
+        return None if begun is None or now is None else self._energy + now - begun
 
     def start(self) -> None:
         """Training begins, or goes on."""
-        self._since = self._now(), self._joules() if self._joules else 0.0
+        self._since = self._now(), self._joules() if self._joules else None
 
     def stop(self) -> None:
         """Training ends, or pauses."""
-        self._training, self._energy = self.training, self.joules or 0.0
+        self._training, self._energy = self.training, self.joules
         self._since = None
 
     @contextmanager
@@ -75,8 +77,7 @@ class Clock:
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on with the same clock."""
-        joules = self.joules or 0.0
-        return {"training": self.training, "joules": joules, "parts": dict(self.parts)}
+        return {"training": self.training, "joules": self.joules, "parts": dict(self.parts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another clock was."""

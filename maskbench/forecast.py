@@ -89,7 +89,7 @@ def calibrate(job: Job) -> Speed:
     Raises:
         StrategyError: The strategy cannot be copied, or fails.
     """
-    machine.reset_peak_memory(job.device)
+    machine.reset_peak_memory(job.device.type)
     batch = min(FIRST_BATCH, job.plan.batch)
     trial = job.trial(batch)
     while True:

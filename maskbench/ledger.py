@@ -7,7 +7,9 @@ What counts is said in one place each: FLOPs in ``Job.flops`` and ``Job.beside``
 from collections import Counter
 from typing import Any
 
-from maskbench import machine
+import torch
+
+from maskbench import machine, provenance
 from maskbench.job import PRIOR, Job
 from maskbench.results import FLOP_PARTS
 from maskbench.shape import step_flops
@@ -22,7 +24,12 @@ class Ledger:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._load = machine.load()
+        self._machine = {
+            "device": provenance.device_name(job.device.type),
+            "threads": torch.get_num_threads(),
+            "load_before": machine.load(),
+            "battery": machine.on_battery(),
+        }
 
     def now(self, stop_reason: str | None = None) -> dict[str, Any]:
         """What the run has cost so far; not before its first step is done.
@@ -51,7 +58,7 @@ class Ledger:
             "seconds_total": clock.seconds,
             "images_per_s": images / clock.training,
             "peak_memory_bytes": machine.peak_memory(),
-            "machine": machine.facts(job.device, self._load),
+            "machine": {**self._machine, "load_after": machine.load()},
             "energy_joules": clock.joules,
             "stop_reason": stop_reason,
         }

@@ -110,7 +110,7 @@ def prepare(planned: Planned, store: Store, progress: Progress) -> tuple[Job, Fo
     progress.message("timing a few steps on a copy")
     speed = calibrate(job)
     job = settle(job, speed, settings.base_lr, settings.warmup)
-    machine.reset_peak_memory(job.device)
+    machine.reset_peak_memory(settings.device)
     return job, forecast(job, speed, store.root)
 
 
@@ -220,7 +220,8 @@ def build(planned: Planned, store: Store, progress: Progress) -> Job:
         return sum(sum(part.values()) for part in parts)
 
     plan = provisional(first_step, planned.budget, len(split), settings.batch)
-    clock = Clock(joules=machine.energy(device))
+    meter = machine.Energy.find(settings.device)
+    clock = Clock(joules=meter.joules if meter else None)
     with clock.on("setup"):
         model = MaskedAutoencoder(shape, seeds.generator(settings.seed, "init")).to(device)
         return Job.of(
