@@ -28,7 +28,7 @@ class Clock:
         now: Callable[[], float] = time.perf_counter,
         joules: Callable[[], float | None] | None = None,
     ) -> None:
-        self.parts = dict.fromkeys(PARTS, 0.0)
+        self.parts: dict[str, float] = dict.fromkeys(PARTS, 0.0)
         self._now, self._joules = now, joules
         self._training = 0.0
         self._energy = 0.0 if joules else None

@@ -65,7 +65,7 @@ class Ledger:
 
     def _flops(self) -> dict[str, int]:
         """By part: of the steps, and what the strategy spent beside them."""
-        parts = Counter(dict.fromkeys(FLOP_PARTS, 0))
+        parts: Counter[str] = Counter(dict.fromkeys(FLOP_PARTS, 0))
         for hidden, images in self.job.pace.images.items():
             parts.update({part: f * images for part, f in self.job.flops(hidden).items()})
         parts.update(self.job.strategy.spent())

@@ -221,7 +221,7 @@ class TimePace(LivePace):
         """A step is done, or on a GPU: queued."""
         super().took(turn, hidden)
         if self._device.type == "cuda":
-            event = torch.cuda.Event()
+            event: Any = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
             self._queued.append(event)
             if len(self._queued) > AHEAD:

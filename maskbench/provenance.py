@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from maskbench import machine
 
 PACKAGES = ("maskbench", "torch", "timm", "numpy", "scikit-learn", "pillow", "safetensors")
 

@@ -59,8 +59,8 @@ class RunSettings(BaseModel):
     precision: Literal["fp32", "bf16"]
     compile: bool
     draws: int
-    probe_at: tuple[float, ...] = Field((), description="shares of the budget to probe at, too")
-    lr_trials: int = Field(0, description="learning rates that were tried to choose this one")
+    probe_at: tuple[float, ...] = Field(default=(), description="shares to probe at, too")
+    lr_trials: int = Field(default=0, description="learning rates tried")
     scored_on: Literal["test", "development"] = "test"
 
     def run_id(self) -> str:

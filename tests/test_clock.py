@@ -3,15 +3,9 @@
 from typing import Any
 
 import pytest
+from hands import Hand
 
 from maskbench.clock import OFF, PARTS, Clock
-
-
-class Hand:
-    at = 0.0
-
-    def __call__(self) -> float:
-        return self.at
 
 
 def test_pauses_are_off_the_clock_and_counted_apart() -> None:

@@ -94,7 +94,7 @@ def followed(strategy: str | MaskStrategy, seed: int = 0) -> Footprint:
     weights, order = weights_of(job.model), []
     shown: dict[tuple[int, int], tuple[str, str]] = {}
     for step in range(EPOCHS * IMAGES // BATCH):
-        (epochs, positions), batch = job.feed.where(step), job.feed.batch(step)
+        (epochs, positions), batch = job.feed.where(step, job.order), job.batch(step)
         assert torch.equal(batch.positions, positions)
         order.append(positions)
         pairs = zip(epochs.tolist(), positions.tolist(), strict=True)
@@ -221,7 +221,7 @@ def probed(name: str, seed: int, streams: int) -> tuple[list[str], list[Row]]:
     torch.manual_seed(streams)
     np.random.seed(streams)  # noqa: NPY002 - nobody may use it
     job = made(name, seed)
-    rehearse(job, 0, job.feed.batch(0))
+    rehearse(job, 0, job.batch(0))
     chosen: list[str] = []
 
     def listen(ids: list[str], labels: Labels, classes: list[str], **rest: object) -> object:

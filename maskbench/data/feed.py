@@ -74,9 +74,9 @@ class Feed:
         crops = augment.draw_crops(
             self._seed, epochs, positions, self._split.side, len(self._split)
         )
-        images = augment.crop_resize(pixels.to(self._device), crops, self._side)
+        cropped = augment.crop_resize(pixels.to(self._device), crops, self._side)
         boxes = augment.boxes(crops, self._split.side)
-        return Batch(augment.normalise(images), positions, boxes, first)
+        return Batch(augment.normalise(cropped), positions, boxes, first)
 
     def state_dict(self) -> dict[str, object]:
         """The orders drawn so far that still matter, and the images seen."""
