@@ -1,5 +1,6 @@
 """What a run will take, before it begins: in images, FLOPs, seconds and bytes."""
 
+import os
 import shutil
 import statistics
 import time
@@ -24,7 +25,7 @@ from maskbench.train import LOGS_PER_RUN, train
 
 FIRST_BATCH = 16
 GROWTH = 8
-TIMED = 20
+TIMED = 6
 PATIENCE_S = 1.5
 """Seconds that the timed steps of a calibration may take, by what shorter ones promise."""
 SAMPLES = 10_000
@@ -63,6 +64,7 @@ class Forecast:
         speed: Where the seconds come from.
         disk: Bytes of the run's folder.
         disk_free: Bytes that are free there.
+        warnings: What may spoil the run or its numbers, in sentences.
     """
 
     budget: str
@@ -75,6 +77,7 @@ class Forecast:
     speed: Speed
     disk: int
     disk_free: int
+    warnings: tuple[str, ...] = ()
 
 
 class _Enough(Exception):  # noqa: N818 - not an error
@@ -207,8 +210,15 @@ def _slower(job: Job) -> float:
     return _mean(job, float) / prices.image(prices.hidden(0.0))
 
 
-def forecast(job: Job, speed: Speed, store: Path) -> Forecast:
-    """What the settled job will take."""
+def forecast(job: Job, speed: Speed, store: Path, notes: tuple[str, ...] = ()) -> Forecast:
+    """What the settled job will take.
+
+    Args:
+        job: Settled.
+        speed: What the calibration saw.
+        store: Where its folder will be.
+        notes: Warnings that are known already.
+    """
     plan = job.plan
     if plan.budget.kind == "flops":
         flops = int(plan.budget.amount)
@@ -219,6 +229,7 @@ def forecast(job: Job, speed: Speed, store: Path) -> Forecast:
     else:
         seconds = job.clock.seconds + speed.image * _slower(job) * plan.images
     free = next(folder for folder in (store, *store.absolute().parents) if folder.is_dir())
+    disk = _disk(job)
     return Forecast(
         budget=str(plan.budget),
         counts=plan.budget.kind,
@@ -228,9 +239,26 @@ def forecast(job: Job, speed: Speed, store: Path) -> Forecast:
         flops=flops if job.strategy.says_cost() else None,
         seconds=seconds,
         speed=speed,
-        disk=_disk(job),
+        disk=disk,
         disk_free=shutil.disk_usage(free).free,
+        warnings=(*notes, *_warnings(plan.budget, disk, shutil.disk_usage(free).free)),
     )
+
+
+def _warnings(budget: Budget, disk: int, disk_free: int) -> list[str]:
+    """What may spoil the run or its numbers here and now."""
+    found = []
+    load, cores = machine.load() or 0.0, os.cpu_count() or 1
+    if budget.kind == "seconds" and load > cores / 2:
+        found.append(
+            f"the load is {load:g} on {cores} cores: whoever else works here takes from a budget "
+            "of seconds; compare only runs that had the machine to themselves."
+        )
+    if budget.kind == "seconds" and machine.on_battery():
+        found.append("on battery, a budget of seconds buys less than it would plugged in.")
+    if disk > disk_free:
+        found.append(f"the run's folder needs {disk:,} bytes and {disk_free:,} are free.")
+    return found
 
 
 def _disk(job: Job) -> int:

@@ -5,7 +5,7 @@ import inspect
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -16,6 +16,7 @@ from maskbench.data import Images, check_kind, limited, open_data
 from maskbench.data.development import development
 from maskbench.errors import UsageError, unknown
 from maskbench.events import Progress
+from maskbench.provenance import device_name
 from maskbench.results import Store, read_record
 from maskbench.spec import Request, RunSettings, check_numbers, preset, strategy_settings
 from maskbench.strategy import MaskStrategy
@@ -31,12 +32,14 @@ class Planned:
         strategy: The contestant, not set up yet.
         images: The data set.
         budget: Resolved: an amount of one unit.
+        notes: Warnings, in sentences.
     """
 
     settings: RunSettings
     strategy: MaskStrategy
     images: Images
     budget: Budget
+    notes: tuple[str, ...] = ()
 
 
 def resolve(request: Request, store: Store, progress: Progress) -> Planned:
@@ -53,9 +56,9 @@ def resolve(request: Request, store: Store, progress: Progress) -> Planned:
     """
     check_numbers(request)
     check_kind(request.data)
-    budget = settled(parse(request.budget), store)
     size = preset(request.model)
     device = pick_device(request.device)
+    budget, *notes = settled(parse(request.budget), store, device)
     precision = pick_precision(request.precision, device)
     cls = registry.load(request.strategy)
     strategy = cls(strategy_settings(cls, request.sets))
@@ -95,17 +98,22 @@ def resolve(request: Request, store: Store, progress: Progress) -> Planned:
     )
     if request.lr == "tuned":
         settings = tuned(settings, store)
-    return Planned(settings, strategy, images, budget)
+    return Planned(settings, strategy, images, budget, tuple(notes))
 
 
-def settled(budget: Budget | Match, store: Store) -> Budget:
-    """A budget as an amount, also where it is as much as another run used.
+def settled(budget: Budget | Match, store: Store, device: str) -> tuple[Any, ...]:
+    """A budget as an amount, also where it is as much as another run used; then warnings.
+
+    Args:
+        budget: As parsed.
+        store: Where the other run may lie.
+        device: ``cpu`` or ``cuda``: where this run will be.
 
     Raises:
         UsageError: That run is unknown or unfinished, or has not counted it.
     """
     if isinstance(budget, Budget):
-        return budget
+        return (budget,)
     record = read_record(store.find(budget.run))
     name, ledger = record["id"], record["ledger"]
     if record["status"] != "finished":
@@ -123,8 +131,11 @@ def settled(budget: Budget | Match, store: Store) -> Budget:
     key = {"flop": "flops_total", "img": "images", "s": "seconds_total"}[budget.unit]
     if not isinstance(ledger.get(key), int | float):
         raise UsageError(f"budget {budget}: the ledger of {name} has no {key}; run it again.")
-    amount = Fraction(round(1000 * ledger[key]), 1000)
-    return Budget(amount, budget.unit)
+    found = Budget(Fraction(round(1000 * ledger[key]), 1000), budget.unit)
+    here, there = device_name(device), ledger.get("machine", {}).get("device")
+    if budget.unit == "s" and here != there:
+        return found, f"{name} took its seconds on {there}; this is {here}: they do not compare."
+    return (found,)
 
 
 def unknown_cost(strategy: str, budget: Budget) -> str:

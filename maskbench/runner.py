@@ -111,7 +111,7 @@ def prepare(planned: Planned, store: Store, progress: Progress) -> tuple[Job, Fo
     speed = calibrate(job)
     job = settle(job, speed, settings.base_lr, settings.warmup)
     machine.reset_peak_memory(settings.device)
-    return job, forecast(job, speed, store.root)
+    return job, forecast(job, speed, store.root, planned.notes)
 
 
 def explained(caught: BaseException, folder: Path) -> BaseException:

@@ -129,6 +129,8 @@ def plan(forecast: Any) -> None:
     amounts = " = ".join(rows[name] for name in ("images", "epochs", "steps", "FLOPs"))
     say(f"plan  {forecast.budget} = {amounts}")
     say(f"      {rows['time']}; {rows['memory']}; {rows['disk']}")
+    for warning in forecast.warnings:
+        say(f"note  {warning}")
 
 
 def dry_run(forecast: Any, finished: Path | None) -> None:
@@ -137,6 +139,8 @@ def dry_run(forecast: Any, finished: Path | None) -> None:
     for name, words in {"budget": forecast.budget, **plan_rows(forecast)}.items():
         shown.add_row(name, escape(words))
     Console(highlight=False).print(shown)
+    for warning in forecast.warnings:
+        say(f"note  {warning}")
     if finished:
         say(f"a run with these settings is finished already: {finished}")
 
