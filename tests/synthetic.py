@@ -136,7 +136,8 @@ def used(
 ) -> dict[str, Any]:
     """A record of a run that consumed so much; its budget is the images unless another is given."""
     trained = 2.0 + seed if seconds is None else seconds - 0.5
-    asked = budget(*(given or (images, "images")), images)
+    amount, unit = given or (images, "images")
+    asked = budget(amount, unit, images)
     spent = ledger(trained, images, flops)
     return record(strategy, seed, accuracy, budget=asked, ledger=spent, **changes)
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from maskbench.report.frontier import Frontier
     from maskbench.report.means import Mean
     from maskbench.report.page import Report
+    from maskbench.report.reading import Unranked
     from maskbench.report.views import Group
 
 LEFT_OUT = 3
@@ -151,12 +152,22 @@ def _tables(report: "Report") -> None:
         _against_cost(found)
     _apart(report)
     if report.unranked:
-        shown = ("run", "strategy", "seed", "accuracy", "reason")
-        rows = [{name: asdict(item)[name] for name in shown} for item in report.unranked]
-        render.table("unranked", rows)
+        render.table("unranked", [_unranked(item) for item in report.unranked])
     rest = [asdict(item) for item in report.left_out if item not in report.unranked]
     if rest:
         render.table("left out, and why", rest)
+
+
+def _unranked(item: "Unranked") -> dict[str, Any]:
+    from maskbench.cli.render import percent
+
+    return {
+        "run": item.run,
+        "strategy": item.strategy,
+        "seed": item.seed,
+        f"{item.shots or 'n'}-shot %": percent(item.accuracy),
+        "why": item.reason,
+    }
 
 
 def _group(group: "Group") -> None:
@@ -190,7 +201,8 @@ def _against_cost(found: "Frontier") -> None:
 
     title = f"accuracy against cost, {found.shots}-shot %; non-dominated by FLOPs and by time"
     rows = [
-        {**point, "accuracy": point["accuracy"].replace(" ", "")} for point in across.points(found)
+        {name: cell for name, cell in point.items() if name != "seeds"}
+        for point in across.points(found)
     ]
     render.table(title, rows)
 
@@ -225,8 +237,8 @@ def _rows(group: "Group") -> list[dict[str, Any]]:
             f"{row.shots or 'n'}-shot %": _tight(row.accuracy),
             "vs random": _tight(row.difference, sign=True),
             "20-NN %": _tight(row.knn20),
-            "FLOPs": f"{'' if row.flops_known else '≥'}{row.flops_relative:.2f}x",
-            "time": "–" if row.seconds_relative is None else f"{row.seconds_relative:.2f}x",
+            "FLOP / image": f"{'' if row.flops_known else '≥'}{row.flops_relative:.2f}x",
+            "s / image": "–" if row.seconds_relative is None else f"{row.seconds_relative:.2f}x",
             "minutes": row.training_seconds / 60,
         }
         for row in leaderboard(group)

@@ -13,7 +13,7 @@ from maskbench.report.frontier import COSTS, Frontier, Point
 from maskbench.report.means import Mean
 from maskbench.report.reach import Reach
 from maskbench.report.views import Entry
-from maskbench.report.words import big, consumed, duration, share
+from maskbench.report.words import big, clock, consumed, count, share
 
 TITLES = {"flops": "total FLOPs", "seconds": "seconds on the clock"}
 STANDS = {True: "yes", False: "no", None: "–"}
@@ -78,7 +78,7 @@ def _bounded(point: Point) -> str:
 
 
 def _said(mean: Mean | None) -> str:
-    return duration(mean.value) if mean else "–"
+    return clock(mean.value) if mean else "–"
 
 
 def _looks(found: Frontier) -> dict[str, figures.Look]:
@@ -99,7 +99,7 @@ def _flops(value: float, _: Any = None) -> str:
 
 
 def _seconds(value: float, _: Any = None) -> str:
-    return f"{value:g} s" if value < 120 else duration(value)
+    return f"{value:g} s" if value < 7200 else f"{value / 3600:g} h"
 
 
 def reached(rows: Sequence[Reach]) -> list[dict[str, str]]:
@@ -118,6 +118,8 @@ def reached(rows: Sequence[Reach]) -> list[dict[str, str]]:
 
 
 def _reached(row: Reach) -> str:
+    if not row.reached:
+        return f"not reached, {count(row.seeds, 'seed')}"
     missed = row.seeds - row.reached
     return f"{row.reached} of {row.seeds} seeds" + (f", {missed} not reached" if missed else "")
 

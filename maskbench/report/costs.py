@@ -6,7 +6,7 @@ from typing import Any
 
 from maskbench.report.frame import Run
 from maskbench.report.views import Entry, Group
-from maskbench.report.words import big, duration
+from maskbench.report.words import big, clock
 
 
 @dataclass(frozen=True)
@@ -84,4 +84,4 @@ def _worded(name: str, value: float) -> str:
         return big(value).strip()
     if name == "memory":
         return f"{value / 2**30:.2f} GiB"
-    return duration(value) if name == "time" or value >= 1 else f"{1000 * value:.3g} ms"
+    return clock(value) if name == "time" or value >= 1 else f"{1000 * value:.3g} ms"

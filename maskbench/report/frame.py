@@ -85,7 +85,8 @@ class Run:
     def machine(self) -> str:
         """Device and threads; seconds compare only where they are equal."""
         found, threads = self.record["provenance"]["device"], self.record["provenance"]["threads"]
-        return text(found["gpu"] or f"{found['cpu']}, {threads} threads")
+        plural = "" if threads == 1 else "s"
+        return text(found["gpu"] or f"{found['cpu']}, {threads} thread{plural}")
 
     @property
     def started(self) -> str:

@@ -51,9 +51,9 @@ def lacking(ledger: Any) -> list[str]:
     missing = []
     for name in LEDGER:
         part, _, key = name.rpartition(".")
-        within = (ledger.get(part) if part else ledger) if isinstance(ledger, Mapping) else None
-        known = isinstance(within, Mapping) and key in within
-        if not known or (within[key] is None and name not in MAY_BE_NULL):
+        within = ledger.get(part) if part and isinstance(ledger, Mapping) else ledger
+        found = within.get(key, ...) if isinstance(within, Mapping) else ...
+        if found is ... or (found is None and name not in MAY_BE_NULL):
             missing.append(name.replace(".", " "))
     return missing
 

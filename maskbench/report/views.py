@@ -135,7 +135,7 @@ def _groups(like: Sequence[Run]) -> list[Group]:
     """Several strategies by equal amounts, and what is left over strategy by strategy."""
     matched: dict[frozenset[str], list[str]] = {}
     for view in VIEWS:
-        for members in _clusters(like, view):
+        for members in _clusters(like, like, view):
             matched.setdefault(frozenset(run.key for run in members), []).append(view)
     found, covered = [], set[str]()
     for ids, views in matched.items():
@@ -144,27 +144,39 @@ def _groups(like: Sequence[Run]) -> list[Group]:
             found.append(Group(like[0].conditions, entries, tuple(views)))
             covered |= ids
     for cell in cells(like):
-        own = {run.key for run in cell.runs}
-        if not own <= covered:
-            views = [view for ids, named in matched.items() for view in named if own <= ids]
-            found.append(Group(like[0].conditions, [cell], tuple(sorted(views, key=VIEWS.index))))
+        if not {run.key for run in cell.runs} <= covered:
+            views = tuple(view for view in VIEWS if [len(cell.runs)] == _sizes(cell.runs, view))
+            found.append(Group(like[0].conditions, [cell], views))
     return found
 
 
-def _clusters(like: Sequence[Run], view: str) -> list[list[Run]]:
+def _sizes(runs: Sequence[Run], view: str) -> list[int]:
+    return [len(cluster) for cluster in _split(runs, view)]
+
+
+def _clusters(runs: Sequence[Run], like: Sequence[Run], view: str) -> list[list[Run]]:
     """Runs within reach of the smallest of their cluster; one per strategy and seed."""
+    found: list[list[Run]] = []
+    for cluster in _split(runs, view):
+        kept = _once_each(_meant(cluster, like, view), view)
+        whole = len(kept) == len(cluster)  # else the smallest may be gone
+        found += [kept] if whole else _clusters(kept, like, view)
+    return found
+
+
+def _split(runs: Sequence[Run], view: str) -> list[list[Run]]:
     known = []
-    for run in like:
+    for run in runs:
         used = amount(run, view)
         if used is not None:
-            known.append((run.machine if view == "seconds" else "", used, run.id, run))
+            known.append((run.machine if view == "seconds" else "", used, run.id, run.key, run))
     found: list[list[Run]] = []
-    for *_, run in sorted(known, key=lambda item: item[:3]):
+    for *_, run in sorted(known, key=lambda item: item[:4]):
         if found and reachable(found[-1][0], run, view):
             found[-1].append(run)
         else:
             found.append([run])
-    return [_once_each(_meant(cluster, like, view), view) for cluster in found]
+    return found
 
 
 def reachable(smaller: Run, larger: Run, view: str) -> bool:

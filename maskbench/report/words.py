@@ -162,7 +162,14 @@ def consumed(view: str, value: float) -> str:
     """An amount with its unit: ``10,000 images``, ``5.46 TFLOP``, ``87 s``."""
     if view == "flops":
         return f"{big(value)}FLOP"
-    return duration(value) if view == "seconds" else f"{value:,.0f} images"
+    return clock(value) if view == "seconds" else f"{value:,.0f} images"
+
+
+def clock(seconds: float) -> str:
+    """Seconds with three digits or more, so that equal ones look equal and others do not."""
+    if seconds < 600:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.2f} h"
 
 
 def views(names: Sequence[str]) -> str:
