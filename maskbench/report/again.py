@@ -13,7 +13,8 @@ UNITS = {"images": "img", "flops": "flop", "seconds": "s"}
 
 def again(run: Run, **changes: Any) -> str:
     """The command that makes a run again, with some settings changed."""
-    return command({**run.record["settings"], **changes}, _defaults(run.record))
+    tuned = {"base_lr": "tuned"} if run.trials else {}
+    return command({**run.record["settings"], **tuned, **changes}, _defaults(run.record))
 
 
 def matching(run: Run, other: Run, view: str) -> str:

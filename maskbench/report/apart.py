@@ -94,7 +94,8 @@ def missing_views(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
     """For like runs of several strategies, each view in which no two of them are equal."""
     found = []
     for like in likes(runs):
-        entries = cells(like)
+        longest = sorted(cells(like), key=lambda e: -max(run.cost("images") or 0 for run in e.runs))
+        entries = sorted(longest, key=lambda entry: not entry.is_reference)
         first = entries[0].runs[0]
         other = next((e.runs[0] for e in entries if variant(e.runs[0]) != variant(first)), None)
         given = [group for group in groups if group.conditions == first.conditions]

@@ -41,7 +41,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Frontier:
-    """All points of like runs; ``shots`` labelled images per class."""
+    """All points of like runs, at least two; ``shots`` labelled images per class."""
 
     conditions: Mapping[str, str]
     shots: int
@@ -69,8 +69,9 @@ def not_dominated(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 
 def frontiers(runs: Sequence[Run]) -> list[Frontier]:
-    """One per set of like runs that has probes, over all their budgets."""
-    return [found for like in likes(runs) if (found := _frontier(like))]
+    """One per set of like runs that has two points or more, over all their budgets."""
+    found = (_frontier(like) for like in likes(runs))
+    return [frontier for frontier in found if frontier and len(frontier.points) > 1]
 
 
 def _frontier(like: Sequence[Run]) -> Frontier | None:

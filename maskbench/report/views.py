@@ -145,8 +145,8 @@ def _groups(like: Sequence[Run]) -> list[Group]:
             covered |= ids
     for cell in cells(like):
         if not {run.key for run in cell.runs} <= covered:
-            views = tuple(view for view in VIEWS if [len(cell.runs)] == _sizes(cell.runs, view))
-            found.append(Group(like[0].conditions, [cell], views))
+            own = tuple(view for view in VIEWS if [len(cell.runs)] == _sizes(cell.runs, view))
+            found.append(Group(like[0].conditions, [cell], own))
     return found
 
 
