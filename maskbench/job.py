@@ -1,9 +1,10 @@
 """Everything the training loop needs, and the guarded calls of a strategy."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from maskbench.budget import Plan
+from maskbench.clock import Clock
 from maskbench.context import DataView, Features, ModelView
 from maskbench.data import augment
 from maskbench.data.feed import Feed
@@ -19,7 +21,12 @@ from maskbench.errors import MaskbenchError, StrategyError
 from maskbench.mask import Grid, Mask
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule, adamw
+from maskbench.pace import Pace, Prices, Turn
+from maskbench.shape import step_flops
 from maskbench.strategy import Batch, Context, MaskStrategy
+
+PRIOR = "prior pretraining"
+"""Part of ``spent()`` that is listed but not added: it was paid before, outside of the budget."""
 
 
 def _no_features(kind: str) -> Features:
@@ -54,7 +61,7 @@ class Job:
         model: The autoencoder, on its device.
         strategy: The contestant, set up.
         feed: Batches.
-        plan: The resolved budget.
+        pace: How much of the budget is consumed.
         schedule: Learning rate.
         optimizer: The main optimiser.
         grid: How many patches are hidden.
@@ -62,12 +69,13 @@ class Job:
         device: Where it runs.
         precision: ``fp32`` or ``bf16``.
         compile: Whether the forward pass is compiled.
+        clock: The run's.
     """
 
     model: MaskedAutoencoder
     strategy: MaskStrategy
     feed: Feed
-    plan: Plan
+    pace: Pace
     schedule: Schedule
     optimizer: torch.optim.Optimizer
     grid: Grid
@@ -75,6 +83,7 @@ class Job:
     device: torch.device
     precision: str = "fp32"
     compile: bool = False
+    clock: Clock = field(default_factory=Clock)
 
     @classmethod
     def of(
@@ -86,54 +95,115 @@ class Job:
             model: On its device.
             strategy: Not set up yet; on the same device.
             split: The training split.
-            rest: The other fields, ``weight_decay``, and what may be left out: ``features`` (the
-                name of a kind to the features of all training images) and ``share`` (which part
-                of every batch this process sees, of how many).
+            rest: The other fields, ``plan`` instead of ``pace``, ``weight_decay``, and what may be
+                left out: ``features`` (the name of a kind to the features of all training images)
+                and ``share`` (which part of every batch this process sees, of how many).
         """
-        decay, device = rest.pop("weight_decay"), rest["device"]
-
-        features = rest.pop("features", None) or _no_features
-
-        def order(epoch: int) -> Tensor:
-            return job.order(epoch)
-
-        common = {name: rest[name] for name in ("seed", "device")}
-        common["share"] = rest.pop("share", (0, 1))
-        feed = Feed(split, rest["plan"], order, side=model.shape.image, **common)
+        decay, device, plan = rest.pop("weight_decay"), rest["device"], rest.pop("plan")
+        features, share = rest.pop("features", None) or _no_features, rest.pop("share", (0, 1))
+        side = model.shape.image
+        feed = Feed(split, plan.batch, side=side, seed=rest["seed"], device=device, share=share)
         main = adamw(model, [], decay)
-        job = cls(model=model, strategy=strategy, feed=feed, optimizer=main, **rest)
+        job = cls(
+            model=model, strategy=strategy, feed=feed, optimizer=main, pace=Pace(plan), **rest
+        )
         with job.blame("setup"):
-            strategy.setup(job.context(0), data_view(split, model.shape.image, features, device))
+            strategy.setup(job.context(0), data_view(split, side, features, device))
             joint = list(strategy.joint_parameters())
         return replace(job, optimizer=adamw(model, joint, decay)) if joint else job
 
+    @property
+    def plan(self) -> Plan:
+        """What the budget buys."""
+        return self.pace.plan
+
+    def trial(self, batch: int) -> "Job":
+        """A long job with another batch on copies: whatever happens to it leaves this one alone.
+
+        Raises:
+            StrategyError: The strategy cannot be copied.
+        """
+        with self.blame("copy.deepcopy (of a strategy that is set up)"):
+            model, strategy, optimizer = copy.deepcopy((self.model, self.strategy, self.optimizer))
+        plan = Plan.expecting(self.plan.budget, self.plan.train_images, batch, 10**9 * batch)
+        return replace(
+            self,
+            model=model,
+            strategy=strategy,
+            optimizer=optimizer,
+            feed=self.feed.again(batch),
+            pace=Pace(plan),
+            clock=Clock(),
+        )
+
+    def turn(self, step: int) -> Turn:
+        """How far the budget is consumed before a step, and how many images it will have."""
+        return self.pace.turn(step)
+
     def context(self, step: int, purpose: str = "train") -> Context:
         """What a strategy is told at a step."""
-        middle, epochs = self.plan.middle(step), math.ceil(self.plan.epochs)
+        turn, plan = self.turn(step), self.plan
+        epochs = math.ceil(plan.epochs)
         return Context(
             seed=self.seed,
             step=step,
-            progress=self.plan.progress(step),
-            epoch=min(step * self.plan.batch // self.plan.train_images, epochs - 1),
+            progress=turn.progress,
+            epoch=min(round(turn.share * plan.images) // plan.train_images, epochs - 1),
             epochs=epochs,
-            grid=self.grid_at(step),
-            learning_rate=self.schedule.rate(middle),
-            warming_up=self.schedule.warming_up(middle),
+            grid=self.grid_at(turn.progress),
+            learning_rate=self.schedule.rate(turn.middle),
+            warming_up=self.schedule.warming_up(turn.middle),
             peak_learning_rate=self.schedule.peak,
             device=self.device,
             model=ModelView(self.model),
             purpose=purpose,
         )
 
-    def grid_at(self, step: int) -> Grid:
-        """The grid at a step: how many are hidden may be a schedule of the strategy.
+    def grid_at(self, progress: float) -> Grid:
+        """The grid at a share of the budget: how many are hidden may be the strategy's schedule.
 
         Raises:
             StrategyError: The strategy raised, or the count is out of its range.
         """
         with self.blame("hidden"):
-            hidden = self.strategy.hidden(self.plan.progress(step), self.grid)
-            return replace(self.grid, hidden=hidden)
+            return replace(self.grid, hidden=self.strategy.hidden(progress, self.grid))
+
+    def flops(self, hidden: int) -> dict[str, int]:
+        """FLOPs of one image's step by part, in closed form.
+
+        Args:
+            hidden: Patches hidden.
+
+        Raises:
+            StrategyError: The strategy's ``cost`` raised.
+        """
+        shape, grid = self.model.shape, replace(self.grid, hidden=hidden)
+        found = step_flops(shape, grid.visible)
+        with self.blame("cost"):
+            for part, flops in self.strategy.cost(grid, shape).items():
+                found[part] = found.get(part, 0) + flops
+        return found
+
+    def prices(self) -> Prices:
+        """What a budget of FLOPs needs to know."""
+        seen: dict[int, int] = {}
+
+        def image(hidden: int) -> int:
+            """FLOPs of one image's step."""
+            if hidden not in seen:
+                seen[hidden] = sum(self.flops(hidden).values())
+            return seen[hidden]
+
+        return Prices(lambda progress: self.grid_at(progress).hidden, image, self.beside)
+
+    def beside(self) -> int:
+        """FLOPs that the strategy spent beside the steps so far, without prior pretraining."""
+        with self.blame("spent"):
+            return sum(flops for part, flops in self.strategy.spent().items() if part != PRIOR)
+
+    def batch(self, step: int) -> Batch:
+        """The step's images (this process's part of them)."""
+        return self.feed.batch(step, self.order, images=self.turn(step).images)
 
     def mask(self, batch: Batch, context: Context) -> Mask:
         """The strategy's mask, checked.

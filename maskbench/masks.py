@@ -16,7 +16,6 @@ from maskbench.job import Job
 from maskbench.mask import Mask
 from maskbench.optim import autocast
 from maskbench.strategy import Batch, Context
-from maskbench.train import Clock
 
 MOMENTS = 9
 IMAGES = 256
@@ -43,22 +42,27 @@ class MaskTape:
         self._positions = probe_images(split)
         self._pixels = np.ascontiguousarray(split.images[np.sort(self._positions)])
         self._pixels = self._pixels[np.argsort(np.argsort(self._positions))]
-        fractions = np.linspace(0, 1, MOMENTS)
-        self._due = {round(float(share) * job.plan.steps) for share in fractions}
+        self._looked = -1
+        self._shares: list[float] = []
         self._steps: list[int] = []
         self._bits: list[NDArray[np.uint8]] = []
         self._gaps: list[dict[str, float]] = []
 
-    def __call__(self, step: int, clock: Clock) -> None:
-        """Look at the masks if this step is one of the moments, off the budget's clock."""
-        if step in self._due:
-            if self._job.device.type == "cuda":
-                torch.cuda.synchronize()  # what is queued is training, not looking
-            with clock.on("paused"):
-                self._steps.append(step)
-                mask, batch, context = self.look(step)
-                self._bits.append(np.packbits(mask.hidden.cpu().numpy(), axis=1))
-                self._gaps.append(self.gap(mask, batch, context))
+    def __call__(self, step: int) -> None:
+        """Look at the masks if another ninth moment is reached, off the budget's clock."""
+        share = self._job.turn(step).share
+        moment = int(share * (MOMENTS - 1) + 1e-9)
+        if moment <= self._looked:
+            return
+        self._looked = moment
+        if self._job.device.type == "cuda":
+            torch.cuda.synchronize()  # what is queued is training, not looking
+        with self._job.clock.on("paused"):
+            self._shares.append(round(share, 4))
+            self._steps.append(step)
+            mask, batch, context = self.look(step)
+            self._bits.append(np.packbits(mask.hidden.cpu().numpy(), axis=1))
+            self._gaps.append(self.gap(mask, batch, context))
 
     @torch.no_grad()
     def look(self, step: int) -> tuple[Mask, Batch, Context]:
@@ -113,7 +117,7 @@ class MaskTape:
         return {
             "file": path.name,
             "images": len(self._positions),
-            "moments": [round(step / self._job.plan.steps, 4) for step in self._steps],
+            "moments": self._shares,
             "steps": self._steps,
             "difficulty": self._gaps,
             **facts,

@@ -3,17 +3,19 @@
 import hashlib
 import inspect
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 import torch
 
 from maskbench import registry
-from maskbench.budget import Budget, Plan
+from maskbench.budget import Budget, Match, Plan, check_batch, parse
 from maskbench.compose import Composite
 from maskbench.data import Images, check_kind, limited, open_data
 from maskbench.errors import UsageError, unknown
 from maskbench.events import Progress
+from maskbench.results import Store, read_record
 from maskbench.spec import Request, RunSettings, check_numbers, preset, strategy_settings
 from maskbench.strategy import MaskStrategy
 
@@ -26,21 +28,21 @@ class Planned:
         settings: Resolved; they name the run.
         strategy: The contestant, not set up yet.
         images: The data set.
-        plan: The budget in images and steps.
+        budget: Resolved: an amount of one unit.
     """
 
     settings: RunSettings
     strategy: MaskStrategy
     images: Images
-    plan: Plan
+    budget: Budget
 
 
-def resolve(request: Request, cache: Path, progress: Progress) -> Planned:
+def resolve(request: Request, store: Store, progress: Progress) -> Planned:
     """Check everything that can be checked before work begins, cheapest first.
 
     Args:
         request: The run.
-        cache: Where packed data sets live.
+        store: Where runs, and packed data sets, live.
         progress: Told about packing.
 
     Raises:
@@ -49,17 +51,22 @@ def resolve(request: Request, cache: Path, progress: Progress) -> Planned:
     """
     check_numbers(request)
     check_kind(request.data)
-    budget = Budget.parse(request.budget)
+    budget = settled(parse(request.budget), store)
     size = preset(request.model)
     device = pick_device(request.device)
     precision = pick_precision(request.precision, device)
     cls = registry.load(request.strategy)
     strategy = cls(strategy_settings(cls, request.sets))
     shape = size.shape
+    if budget.kind == "flops" and not strategy.says_cost():
+        raise UsageError(unknown_cost(request.strategy, budget))
+    cache = store.root / "data"
     images = open_data(request.data, shape.image, cache, request.max_bad, progress)
     images = limited(images, request.limit)
     batch = size.batch if request.batch is None else request.batch
-    plan = Plan.of(budget, len(images.train), batch)
+    check_batch(batch, len(images.train))
+    if budget.kind == "images":
+        Plan.of(budget, len(images.train), batch)
     hidden = shape.patches - shape.patches // 4 if request.hidden is None else request.hidden
     settings = RunSettings(
         strategy=public_name(request.strategy),
@@ -79,8 +86,47 @@ def resolve(request: Request, cache: Path, progress: Progress) -> Planned:
         precision=precision,
         compile=request.compile,
         draws=request.draws,
+        probe_at=request.probe_at,
     )
-    return Planned(settings, strategy, images, plan)
+    return Planned(settings, strategy, images, budget)
+
+
+def settled(budget: Budget | Match, store: Store) -> Budget:
+    """A budget as an amount, also where it is as much as another run used.
+
+    Raises:
+        UsageError: That run is unknown or unfinished, or has not counted it.
+    """
+    if isinstance(budget, Budget):
+        return budget
+    record = read_record(store.find(budget.run))
+    name, ledger = record["id"], record["ledger"]
+    if record["status"] != "finished":
+        done = [r["id"] for r in store.records()[0] if r["status"] == "finished"]
+        others = f"Finished runs: {', '.join(done[:5])}." if done else "No run is finished yet."
+        raise UsageError(
+            f"budget {budget}: run {name} is {record['status']}, so what it used is not known; "
+            f"finish it first, or match another. {others}"
+        )
+    if budget.unit == "flop" and not ledger.get("flops_known"):
+        raise UsageError(
+            f"budget {budget}: the strategy of {name} does not say what it costs (or the run is "
+            f"older than this), so its FLOPs are not known; match:{budget.run}:img would work."
+        )
+    key = {"flop": "flops_total", "img": "images", "s": "seconds_total"}[budget.unit]
+    if not isinstance(ledger.get(key), int | float):
+        raise UsageError(f"budget {budget}: the ledger of {name} has no {key}; run it again.")
+    amount = Fraction(round(1000 * ledger[key]), 1000)
+    return Budget(amount, budget.unit)
+
+
+def unknown_cost(strategy: str, budget: Budget) -> str:
+    """Why a budget of FLOPs cannot be enforced, and what would work."""
+    return (
+        f"budget {budget}: strategy {strategy} does not say what it costs, so FLOPs cannot be "
+        "counted. Define cost(self, grid, shape) in its file (return {} if it adds no matrix "
+        "products to the plain step), or use a budget of images or seconds: 2ep, 10min."
+    )
 
 
 def pick_device(name: str) -> Literal["cpu", "cuda"]:

@@ -2,13 +2,13 @@
 
 import os
 import platform
-import resource
 import subprocess
-import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from maskbench import machine
 
 PACKAGES = ("maskbench", "torch", "timm", "numpy", "scikit-learn", "pillow", "safetensors")
 
@@ -32,7 +32,7 @@ def provenance(device: str) -> dict[str, Any]:
         "commit": commit(),
         "device": {"kind": device, "gpu": gpu, "cpu": cpu_name(), "cores": os.cpu_count()},
         "threads": torch.get_num_threads(),
-        "load": round(os.getloadavg()[0], 2),
+        "load": machine.load(),
         "system": f"{platform.system()} {platform.machine()}",
         "started": now(),
         "finished": None,
@@ -72,11 +72,12 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_memory() -> dict[str, int | None]:
-    """Peak bytes of this process, and of its GPU memory."""
+def device_name(device: str) -> str:
+    """The GPU's name, or the processor's.
+
+    Args:
+        device: ``cpu`` or ``cuda``.
+    """
     import torch
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    there = torch.cuda.is_available()
-    return {"host": host, "device": torch.cuda.max_memory_allocated() if there else None}
+    return torch.cuda.get_device_name() if device == "cuda" else cpu_name()

@@ -16,6 +16,9 @@ METRICS = "metrics.jsonl"
 MASKS = "masks.safetensors"
 ENCODER = "encoder.safetensors"
 SETTINGS = "settings.json"
+FLOP_PARTS = (
+    "encoder", "decoder", "mask generator", "teacher", "feature extraction", "clustering",
+)  # fmt: skip
 FIELDS = (
     "schema", "id", "status", "strategy", "settings", "seed", "data", "model", "budget", "ledger",
     "probes", "controls", "masks", "provenance",

@@ -1,8 +1,7 @@
 """Carry out one run in one folder: settings first, then training, masks, probes, record."""
 
-import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,21 +9,25 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from maskbench import priors, provenance, results, seeds
+from maskbench import machine, priors, provenance, results, seeds
+from maskbench.clock import Clock
 from maskbench.context import Features
 from maskbench.errors import DivergedError, InterruptedRunError, MaskbenchError, StoreError
 from maskbench.events import Progress
+from maskbench.forecast import Forecast, calibrate, forecast, provisional, settle
 from maskbench.job import Job
 from maskbench.ledger import Ledger
 from maskbench.mask import Grid
 from maskbench.masks import MaskTape
+from maskbench.midway import Midway
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule
 from maskbench.plan import Planned, resolve
 from maskbench.probes.score import score
 from maskbench.results import Store
+from maskbench.shape import step_flops
 from maskbench.spec import Request, preset
-from maskbench.train import Clock, train
+from maskbench.train import train
 
 STATUS: dict[type[BaseException], str] = {
     InterruptedRunError: "interrupted",
@@ -47,7 +50,17 @@ class Result:
     reused: bool
 
 
-def run(request: Request, store: Store, progress: Progress, *, fresh: bool = False) -> Result:
+Tell = Callable[[Forecast], None]
+
+
+def run(
+    request: Request,
+    store: Store,
+    progress: Progress,
+    *,
+    fresh: bool = False,
+    tell: Tell = lambda forecast: None,
+) -> Result:
     """Do what is asked, or find that it is done.
 
     Args:
@@ -55,28 +68,50 @@ def run(request: Request, store: Store, progress: Progress, *, fresh: bool = Fal
         store: Where runs lie.
         progress: Who watches.
         fresh: Run again (in a new folder) even if a finished run has the same settings.
+        tell: Told what the run will take, before it begins.
 
     Raises:
         MaskbenchError: With what happened, where, and what to do; the record says so too.
     """
-    planned = resolve(request, store.root / "data", progress)
+    planned = resolve(request, store, progress)
     run_id = planned.settings.run_id()
     done = store.finished(run_id)
     if done and not fresh:
         return Result(done, results.read_record(done), reused=True)
-    begun = time.perf_counter()
-    job = build(planned, store, progress)
-    ledger = Ledger(job, time.perf_counter() - begun)
+    job, expected = prepare(planned, store, progress)
+    tell(expected)
     folder = store.create(run_id)
-    record = first_record(folder, planned)
+    record = first_record(folder, request.budget, planned, expected)
     try:
-        carry_out(folder, record, planned, ledger, progress)
+        carry_out(folder, record, planned, job, progress)
     except BaseException as caught:
         error = explained(caught, folder)
         close(folder, record, STATUS.get(type(error), "failed"), str(error))
         raise error from caught
     close(folder, record, "finished")
     return Result(folder, results.read_record(folder), reused=False)
+
+
+def rehearse(request: Request, store: Store, progress: Progress) -> tuple[Forecast, Path | None]:
+    """What a run would take, and the finished run with these settings, if there is one.
+
+    Raises:
+        MaskbenchError: What would stop the run before it begins.
+    """
+    planned = resolve(request, store, progress)
+    _, expected = prepare(planned, store, progress)
+    return expected, store.finished(planned.settings.run_id())
+
+
+def prepare(planned: Planned, store: Store, progress: Progress) -> tuple[Job, Forecast]:
+    """A job that can start, and what it will take; there is no folder yet."""
+    settings = planned.settings
+    job = build(planned, store, progress)
+    progress.message("timing a few steps on a copy")
+    speed = calibrate(job)
+    job = settle(job, speed, settings.base_lr, settings.warmup)
+    machine.reset_peak_memory(settings.device)
+    return job, forecast(job, speed, store.root)
 
 
 def explained(caught: BaseException, folder: Path) -> BaseException:
@@ -107,11 +142,12 @@ def close(folder: Path, record: dict[str, Any], status: str, error: str | None =
             raise
 
 
-def first_record(folder: Path, planned: Planned) -> dict[str, Any]:
+def first_record(folder: Path, typed: str, planned: Planned, expected: Forecast) -> dict[str, Any]:
     """Write settings and a record that says "running"."""
-    settings, strategy, plan = planned.settings, planned.strategy, planned.plan
+    settings, strategy, budget = planned.settings, planned.strategy, planned.budget
     images, test = planned.images, planned.images.test
     shape = preset(settings.model).shape
+    amount = expected.images if budget.kind == "images" else budget.amount
     record = {
         "schema": results.SCHEMA,
         "id": folder.name,
@@ -136,13 +172,17 @@ def first_record(folder: Path, planned: Planned) -> dict[str, Any]:
         },
         "model": {"preset": settings.model, **asdict(shape), "hidden": settings.hidden},
         "budget": {
-            "text": settings.budget,
-            "images": plan.images,
-            "steps": plan.steps,
-            "epochs": plan.epochs,
+            "text": typed,
+            "unit": budget.kind,
+            "amount": float(amount) if budget.kind == "seconds" else int(amount),
+            "images": expected.images,
+            "steps": expected.steps,
+            "epochs": expected.epochs,
+            "seconds_expected": expected.seconds,
         },
         "ledger": {},
         "probes": [],
+        "probes_during": [],
         "controls": [],
         "masks": {},
         "provenance": provenance.provenance(settings.device),
@@ -153,75 +193,93 @@ def first_record(folder: Path, planned: Planned) -> dict[str, Any]:
 
 
 def build(planned: Planned, store: Store, progress: Progress) -> Job:
-    """Model, optimiser, feed and strategy, all from keyed randomness.
+    """Model, optimiser, feed and strategy, all from keyed randomness; on the clock.
 
     Done before there is a folder: a setting that cannot be leaves nothing behind.
     """
-    settings, strategy, plan = planned.settings, planned.strategy, planned.plan
-    shape = preset(settings.model).shape
+    settings, strategy = planned.settings, planned.strategy
+    shape, split = preset(settings.model).shape, planned.images.train
     device = torch.device(settings.device)
-    model = MaskedAutoencoder(shape, seeds.generator(settings.seed, "init")).to(device)
+    grid = Grid(shape.side, shape.side, settings.hidden)
 
     def features(kind: str) -> Features:
         """Of all training images."""
         return priors.features(
             kind,
-            planned.images.train,
+            split,
             side=shape.image,
             device=device,
             progress=progress,
             find_run=store.find,
         )
 
-    schedule = Schedule.of(settings.base_lr, settings.batch, settings.warmup, plan.steps)
-    return Job.of(
-        model,
-        strategy.to(device),
-        planned.images.train,
-        features=features,
-        plan=plan,
-        schedule=schedule,
-        grid=Grid(shape.side, shape.side, settings.hidden),
-        weight_decay=settings.weight_decay,
-        seed=settings.seed,
-        device=device,
-        precision=settings.precision,
-        compile=settings.compile,
-    )
+    def first_step() -> int:
+        """FLOPs of one image's first step."""
+        first = replace(grid, hidden=strategy.hidden(0.0, grid))
+        parts = (step_flops(shape, first.visible), strategy.cost(first, shape))
+        return sum(sum(part.values()) for part in parts)
+
+    plan = provisional(first_step, planned.budget, len(split), settings.batch)
+    meter = machine.Energy.find(settings.device)
+    clock = Clock(joules=meter.joules if meter else None)
+    with clock.on("setup"):
+        model = MaskedAutoencoder(shape, seeds.generator(settings.seed, "init")).to(device)
+        return Job.of(
+            model,
+            strategy.to(device),
+            split,
+            features=features,
+            plan=plan,
+            schedule=Schedule.of(settings.base_lr, settings.batch, settings.warmup, plan.steps),
+            grid=grid,
+            weight_decay=settings.weight_decay,
+            seed=settings.seed,
+            device=device,
+            precision=settings.precision,
+            compile=settings.compile,
+            clock=clock,
+        )
 
 
 def carry_out(
-    folder: Path, record: dict[str, Any], planned: Planned, ledger: Ledger, progress: Progress
+    folder: Path, record: dict[str, Any], planned: Planned, job: Job, progress: Progress
 ) -> None:
     """Train, look, probe; fills the record."""
-    settings, images, plan = planned.settings, planned.images, planned.plan
-    job = ledger.job
-    clock, metrics = Clock(), results.MetricsFile(folder / results.METRICS)
+    settings, images, clock = planned.settings, planned.images, job.clock
+    ledger, metrics = Ledger(job), results.MetricsFile(folder / results.METRICS)
     tape = MaskTape(job, images.train)
-    start = time.perf_counter()
+    midway = Midway(job, ledger, images, settings, progress)
+
+    def moment(step: int) -> None:
+        """Look at the masks, and probe, when it is time."""
+        tape(step)
+        midway(step)
 
     def log(row: Mapping[str, Any]) -> None:
         """One line of numbers: to the file, the ledger, and whoever watches."""
-        seconds = time.perf_counter() - start - clock.parts.get("paused", 0.0)
-        speed = row["images"] / seconds
+        now = ledger.now()
+        seconds, speed = now["seconds_total"], now["images_per_s"]
         metrics.append({**row, "seconds": round(seconds, 3), "images_per_s": round(speed, 1)})
-        record["ledger"] = ledger.at(row["images"], seconds, clock)
-        progress.advance(row["images"], loss=row["loss"], speed=speed)
+        record["ledger"] = now
+        done = row["images"] if counted else int(100 * row["progress"])
+        progress.advance(done, loss=row["loss"], speed=speed)
 
-    progress.start(f"training {settings.strategy}", plan.images, "images")
+    counted = planned.budget.kind == "images"
+    whole, unit = (job.plan.images, "images") if counted else (100, f"% of {planned.budget}")
+    progress.start(f"training {settings.strategy}", whole, unit)
     try:
-        train(job, clock, log, tape)
+        train(job, log, moment)
     finally:
         metrics.close()
         progress.finish()
     state = {name: value.detach().cpu() for name, value in job.model.encoder_state().items()}
     save_file(state, folder / results.ENCODER, metadata={"model": settings.model})
     record["masks"] = tape.save(folder / results.MASKS)
-    record["ledger"] = ledger.at(plan.images, record["ledger"]["seconds"]["training"], clock)
-    begun = time.perf_counter()
-    untrained = MaskedAutoencoder(job.model.shape, seeds.generator(settings.seed, "init"))
-    encoders = {"patchmean": job.model, "untrained": untrained.to(job.device)}
-    rows = score(encoders, images, job.device, draws=settings.draws, progress=progress)
+    record["probes_during"] = midway.found
+    with clock.on("probes"):
+        untrained = MaskedAutoencoder(job.model.shape, seeds.generator(settings.seed, "init"))
+        encoders = {"patchmean": job.model, "untrained": untrained.to(job.device)}
+        rows = score(encoders, images, job.device, draws=settings.draws, progress=progress)
     record["probes"] = [row for row in rows if row["feature"] == "patchmean"]
     record["controls"] = [row for row in rows if row["feature"] != "patchmean"]
-    record["ledger"]["seconds"]["probes"] = time.perf_counter() - begun
+    record["ledger"] = ledger.now("budget")

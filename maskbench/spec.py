@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from maskbench.budget import DEFAULT_BUDGET
+from maskbench.budget import DEFAULT_BUDGET, Budget
 from maskbench.errors import UsageError, unknown
 from maskbench.shape import PRESETS, Preset
 
@@ -32,6 +32,7 @@ class Request(BaseModel):
     limit: int | None = None
     draws: int = 10
     max_bad: float = 0.01
+    probe_at: tuple[float, ...] = ()
 
 
 class RunSettings(BaseModel):
@@ -58,13 +59,17 @@ class RunSettings(BaseModel):
     precision: Literal["fp32", "bf16"]
     compile: bool
     draws: int
+    probe_at: tuple[float, ...] = Field(default=(), description="shares to probe at, too")
+    lr_trials: int = Field(default=0, description="learning rates tried")
+    scored_on: Literal["test", "development"] = "test"
 
     def run_id(self) -> str:
         """A readable name that ends in a hash of all settings."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         strategy = self.strategy.rpartition(":")[2]
-        words = (strategy, self.model, self.budget, f"s{self.seed}", digest)
+        budget = Budget.parse(self.budget).short()
+        words = (strategy, self.model, budget, f"s{self.seed}", digest)
         return "-".join(re.sub(r"[^A-Za-z0-9.+_]", "_", word) for word in words)
 
 
@@ -77,6 +82,21 @@ def preset(name: str) -> Preset:
     if name not in PRESETS:
         raise UsageError(unknown("model preset", name, PRESETS))
     return PRESETS[name]
+
+
+def shares(text: str) -> tuple[float, ...]:
+    """Shares of the budget from ``25,50,75,100%``; the end is probed anyway and left out.
+
+    Raises:
+        UsageError: Not a list of percentages above 0 and up to 100.
+    """
+    try:
+        found = {float(word) / 100 for word in text.replace("%", "").split(",")}
+    except ValueError:
+        found = {0.0}
+    if not all(0 < share <= 1 for share in found):
+        raise UsageError(f"--probe-at {text!r}: write percentages of the budget: 25,50,75,100%.")
+    return tuple(sorted(found - {1.0}))
 
 
 def check_numbers(request: Request) -> None:

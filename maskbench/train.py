@@ -1,10 +1,8 @@
 """The training loop: one screen, no strategy's name in it."""
 
+import itertools
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -17,61 +15,45 @@ from maskbench.optim import autocast
 
 LOGS_PER_RUN = 200
 
-
-@dataclass
-class Clock:
-    """Seconds by part of the work; ``paused`` (looking at masks) is off the budget.
-
-    On a GPU the parts are those of the host, which runs ahead of the device; only their sum is
-    exact, because the device is waited for at every log line, before every look, and at the end.
-    """
-
-    parts: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def on(self, part: str) -> Iterator[None]:
-        """Charge the time inside to ``part``."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.parts[part] = self.parts.get(part, 0.0) + time.perf_counter() - start
-
-
 Log = Callable[[Mapping[str, Any]], None]
-Moment = Callable[[int, Clock], None]
+Moment = Callable[[int], None]
 
 
-def train(job: Job, clock: Clock, log: Log, moment: Moment, *, steps: range | None = None) -> None:
+def train(job: Job, log: Log, moment: Moment, *, steps: range | None = None) -> None:
     """Spend the budget.
 
     Args:
-        job: What to train, on what, for how long.
-        clock: Is charged with every part.
-        log: Called with one mapping of numbers every so many steps.
+        job: What to train, on what, for how long; its clock is charged with every part.
+        log: Called with one mapping of numbers every so many steps, and at the end.
         moment: Called with the step number before every step and once after the last; looks at
-            masks when it wants to, and charges that to ``paused``.
-        steps: Which steps (default: all of the plan).
+            masks when it wants to, off the clock.
+        steps: Which steps (default: until the budget is consumed).
 
     Raises:
         DivergedError: The loss, or a number the strategy logs, is not finite.
         StrategyError: The strategy raised, or its mask breaks the contract.
     """
     forward = torch.compile(job.model) if job.compile else job.model
-    every = max(1, math.ceil(job.plan.steps / LOGS_PER_RUN))
-    loss_sum, since = torch.zeros((), device=job.device), 0
-    for step in range(job.plan.steps) if steps is None else steps:
-        moment(step, clock)
+    clock, shapes, line = job.clock, set[tuple[int, int]](), Line(job, log)
+    clock.start()
+    for step in itertools.count() if steps is None else steps:
+        moment(step)
+        turn = job.turn(step)
+        if not turn.images:
+            break
         context = job.context(step)
         with clock.on("data"):
-            batch = job.feed.batch(step)
+            batch = job.batch(step)
         with clock.on("strategy"), torch.no_grad(), autocast(job.device, job.precision):
             mask = job.mask(batch, context)
-        with clock.on("step"), autocast(job.device, job.precision):
+        shape = (len(batch), context.grid.hidden)
+        part = "compilation" if job.compile and shape not in shapes else "step"
+        shapes.add(shape)
+        with clock.on(part), autocast(job.device, job.precision):
             outcome = forward(batch.images, mask)
         with clock.on("strategy"), autocast(job.device, job.precision), job.blame("extra_loss"):
             extra = job.strategy.extra_loss(batch, outcome, context)
-        with clock.on("step"):
+        with clock.on(part):
             loss = outcome.loss if extra is None else outcome.loss + extra
             loss.backward()
             for group in job.optimizer.param_groups:
@@ -81,35 +63,51 @@ def train(job: Job, clock: Clock, log: Log, moment: Moment, *, steps: range | No
             job.optimizer.zero_grad()
         with clock.on("strategy"), autocast(job.device, job.precision), job.blame("after_step"):
             logged = job.strategy.after_step(batch, outcome, context)
-        loss_sum, since = loss_sum + outcome.loss.detach(), since + 1
-        if (step + 1) % every == 0 or step + 1 == job.plan.steps:
-            with clock.on("step"):
-                mean = float(loss_sum) / since
-            report(job, step, mean, logged, log)
-            loss_sum, since = torch.zeros((), device=job.device), 0
-    moment(job.plan.steps, clock)
+        job.pace.took(turn, context.grid.hidden)
+        line.add(outcome.loss.detach(), logged, context.learning_rate)
+    line.write()
+    clock.stop()
 
 
-def report(
-    job: Job, step: int, loss: float, logged: Mapping[str, Tensor | float], log: Log
-) -> None:
-    """Write one line of numbers; stop when one of them is not finite."""
-    images = min((step + 1) * job.plan.batch, job.plan.images)
-    with job.blame("after_step (the numbers it returns)"):
-        numbers = {name: float(value) for name, value in logged.items()}
-    for name, value in {**numbers, "the loss": loss}.items():
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"{name} is {value} at step {step + 1} of {job.plan.steps:,} ({images:,} images): "
-                "nothing is saved as a result. Try a smaller --lr, or --precision fp32."
-            )
-    log(
-        {
-            **numbers,
-            "step": step + 1,
-            "images": images,
-            "progress": images / job.plan.images,
-            "loss": loss,
-            "lr": job.schedule.rate(job.plan.middle(step)),
-        }
-    )
+class Line:
+    """What is logged of the steps since the last line; reads the device only when it is written.
+
+    Args:
+        job: The run.
+        log: Takes a line.
+    """
+
+    def __init__(self, job: Job, log: Log) -> None:
+        self._job, self._log = job, log
+        self._every = max(1, math.ceil(job.plan.steps / LOGS_PER_RUN))
+        self._losses: list[Tensor] = []
+        self._latest: Mapping[str, Tensor | float] = {}
+        self._rate = 0.0
+
+    def add(self, loss: Tensor, logged: Mapping[str, Tensor | float], rate: float) -> None:
+        """A step is done."""
+        self._losses.append(loss)
+        self._latest, self._rate = logged, rate
+        if self._job.pace.steps % self._every == 0:
+            self.write()
+
+    def write(self) -> None:
+        """Write a line of numbers; stop when one of them is not finite."""
+        if not self._losses:
+            return
+        job, pace = self._job, self._job.pace
+        with job.clock.on("step"):
+            loss = float(torch.stack(self._losses).sum()) / len(self._losses)
+        self._losses.clear()
+        images = sum(pace.images.values())
+        with job.blame("after_step (the numbers it returns)"):
+            numbers = {name: float(value) for name, value in self._latest.items()}
+        for name, value in {**numbers, "the loss": loss}.items():
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"{name} is {value} at step {pace.steps} of {job.plan.steps:,} ({images:,} "
+                    "images): nothing is saved as a result. Try a smaller --lr, or --precision "
+                    "fp32."
+                )
+        own = {"step": pace.steps, "images": images, "progress": pace.share()}
+        self._log({**numbers, **own, "loss": loss, "lr": self._rate})

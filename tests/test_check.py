@@ -28,7 +28,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         raise Skipped("left out by this test")
 
     monkeypatch.setattr(resources, "pairs", skip)
-    monkeypatch.setattr(resources, "SHAPES", {"tiny": SMALL})
+    monkeypatch.setattr(resources, "SHAPES", {"toy": SMALL})
     monkeypatch.setattr(masks_room, "SIDES", (4, 3))
     monkeypatch.setenv("COLUMNS", "300")
 

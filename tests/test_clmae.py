@@ -14,7 +14,7 @@ from test_model import REFERENCE, reference_model
 from maskbench import registry
 from maskbench.mask import Grid, Mask
 from maskbench.strategy import ModelView
-from maskbench.train import Clock, train
+from maskbench.train import train
 
 CLMAE = registry.load("clmae")
 MODULE: Any = __import__("sys").modules[CLMAE.__mro__[1].__module__]
@@ -65,7 +65,7 @@ def test_recorded_hard_mask(recorded: dict[str, torch.Tensor]) -> None:
 
 def test_raising_one_score_makes_the_patch_visible() -> None:
     job = make_job("clmae")
-    batch = job.feed.batch(0)
+    batch = job.batch(0)
     strategy: Any = job.strategy
     position = int(strategy.mask(batch, job.context(0)).hidden_positions[0, 0])
     with torch.no_grad():
@@ -115,7 +115,7 @@ def test_updates_alternate_and_touch_only_their_own() -> None:
     """(a) moves the autoencoder alone, (b) the mask network alone; no gradient is left behind."""
     job = make_job("clmae")
     strategy: Any = job.strategy
-    batch = job.feed.batch(0)
+    batch = job.batch(0)
     net = {name: value.clone() for name, value in strategy.net.state_dict().items()}
     outcome = job.model(batch.images, strategy.mask(batch, job.context(3)))
     outcome.loss.backward()
@@ -139,7 +139,7 @@ def test_sign_of_lambda_decides_who_is_hidden(factor: float) -> None:
     job = make_job(CLMAE(settings), batch=16)
     strategy: Any = job.strategy
     optimizer = torch.optim.AdamW(strategy.net.parameters(), lr=2e-3)
-    tokens = job.context(0).model.embed(job.feed.batch(0).images)
+    tokens = job.context(0).model.embed(job.batch(0).images)
     losses = torch.linspace(0.2, 1.8, 16).expand(len(tokens), -1)
     for _ in range(60):
         parts = strategy.losses(strategy.net(tokens), losses, job.grid)
@@ -165,7 +165,7 @@ def test_learning_rate_schedule_of_the_network() -> None:
         job = make_job(CLMAE(CLMAE.Settings(lr_schedule=schedule, lr=0.5)), budget="400step")  # type: ignore[call-arg]
         strategy: Any = job.strategy
         context = job.context(380)
-        batch = job.feed.batch(0)
+        batch = job.batch(0)
         outcome = job.model(batch.images, strategy.mask(batch, context))
         strategy.after_step(batch, outcome, context)
         rate = context.peak_learning_rate if expected == "peak" else context.learning_rate
@@ -174,5 +174,5 @@ def test_learning_rate_schedule_of_the_network() -> None:
 
 def test_training_logs_the_curriculum() -> None:
     rows: list[Any] = []
-    train(make_job("clmae", budget="12step"), Clock(), rows.append, lambda step, clock: None)
+    train(make_job("clmae", budget="12step"), rows.append, lambda step: None)
     assert [row["clmae/lambda"] for row in rows][:: len(rows) - 1] == [1.0, -1.0]

@@ -13,7 +13,7 @@ from maskbench import registry
 from maskbench.context import Context
 from maskbench.job import Job
 from maskbench.mask import Grid
-from maskbench.train import Clock, train
+from maskbench.train import train
 
 
 def module(name: str, base: int = 0) -> Any:
@@ -61,7 +61,7 @@ def test_hpm_hides_the_hardest_for_sure_and_chance_decides_the_rest(
 ) -> None:
     job = made("hpm")
     strategy: Any = job.strategy
-    batch = job.feed.batch(0)
+    batch = job.batch(0)
     difficulty = noise(len(batch), 16)
     strategy.predicted_difficulty = lambda images: difficulty
     contexts = [at(job, progress, step=step) for step in range(200)]
@@ -77,7 +77,7 @@ def test_hpm_hides_the_hardest_for_sure_and_chance_decides_the_rest(
 def test_without_guidance_hpm_masks_like_random() -> None:
     job, plain = made("hpm", first=0.0, last=0.0), make_job("random", budget="60step")
     for step in (0, 30, 59):
-        batch = job.feed.batch(step)
+        batch = job.batch(step)
         ours = job.strategy.mask(batch, job.context(step))
         assert torch.equal(ours.hidden, plain.strategy.mask(batch, plain.context(step)).hidden)
 
@@ -87,7 +87,7 @@ def test_the_teacher_is_a_moving_average_and_nothing_else() -> None:
     strategy: Any = job.strategy
     before = {n: v.clone() for n, v in strategy.teacher.named_parameters()}
     decoder = [v.clone() for v in strategy.teacher_decoder.parameters()]
-    train(job, Clock(), lambda row: None, lambda step, clock: None, steps=range(20, 21))
+    train(job, lambda row: None, lambda step: None, steps=range(20, 21))
     live = dict(job.model.named_parameters())
     for name, value in strategy.teacher.named_parameters():
         assert torch.allclose(value, (before[name] + live[name]) / 2, atol=1e-6)
@@ -112,7 +112,7 @@ def test_the_decay_rises_and_never_outlasts_the_run() -> None:
 
 def test_the_auxiliary_loss_trains_encoder_and_loss_decoder_only() -> None:
     job = made("random+aux")
-    batch, context = job.feed.batch(0), job.context(0)
+    batch, context = job.batch(0), job.context(0)
     outcome = job.model(batch.images, job.strategy.mask(batch, context))
     extra = job.strategy.extra_loss(batch, outcome, context)
     assert extra is not None
@@ -181,7 +181,7 @@ def test_guidance_grows_over_the_ramp() -> None:
 def test_attention_is_that_of_the_last_block() -> None:
     """Against timm's own block, written out: softmax of q k / sqrt(d), from CLS."""
     job = make_job("random")
-    images = job.feed.batch(0).images
+    images = job.batch(0).images
     model: Any = job.model
     seen: list[torch.Tensor] = []
     last = model.blocks[-1].attn
@@ -222,7 +222,7 @@ def test_maps_of_the_centre_crop_follow_boxes_of_the_stored_image() -> None:
     strategy: Any = job.strategy
     strategy._data = replace(strategy._data, shown=16 / 20)
     strategy.maps[:] = torch.arange(16.0).add(1).to(strategy.maps.dtype)
-    batch = replace(job.feed.batch(0), boxes=centre_boxes(8, 20, 16))
+    batch = replace(job.batch(0), boxes=centre_boxes(8, 20, 16))
     rows = [strategy.mask(batch, replace(job.context(0), step=n)).hidden for n in range(200)]
     often = torch.stack(rows).float().mean((0, 1))
     assert torch.corrcoef(torch.stack([often, torch.arange(16.0).sqrt()]))[0, 1] > 0.95
@@ -232,7 +232,7 @@ def test_amt_hides_in_proportion_to_the_map() -> None:
     job = make_job("amt", hidden=1)
     strategy: Any = job.strategy
     strategy.maps[:] = torch.tensor([1.0] * 8 + [3.0] * 8).to(strategy.maps.dtype)
-    batch = job.feed.batch(0)
+    batch = job.batch(0)
     whole = replace(batch, boxes=torch.tensor([[0.0, 0, 1, 1]]).expand(len(batch), -1))
     context = job.context(0)
     hidden = torch.stack(
@@ -246,7 +246,7 @@ def test_amt_looks_at_all_images_at_every_tenth_but_the_last() -> None:
     job = make_job("amt", budget="100step")
     strategy: Any = job.strategy
     rows: list[Any] = []
-    train(job, Clock(), rows.append, lambda step, clock: None)
+    train(job, rows.append, lambda step: None)
     assert rows[-1]["amt/looks"] == 9
     assert [row["amt/looks"] for row in rows[::10]] == sorted(
         row["amt/looks"] for row in rows[::10]
@@ -266,7 +266,7 @@ def test_adamae_learns_to_show_what_was_hard() -> None:
     """On fixed losses: the probability of hard patches rises; a free encoder gets no gradient."""
     job = made("adamae", weight=1.0)
     strategy: Any = job.strategy
-    batch = job.feed.batch(0)
+    batch = job.batch(0)
     optimizer = torch.optim.AdamW(strategy.joint_parameters(), lr=1e-2)
     tokens = job.context(0).model.embed(batch.images)
     losses = torch.linspace(0.0, 2.0, 16).expand(len(batch), -1)

@@ -15,8 +15,11 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 ALL = [*SOURCES, *STRATEGIES, *sorted((ROOT / "tests").glob("*.py"))]
 
 RANKS = [
-    ["mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"],
-    ["model", "spec", "provenance"],
+    [
+        *("mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"),
+        *("clock", "machine"),
+    ],
+    ["model", "spec", "provenance", "pace"],
     ["context"],
     ["strategy"],
     ["compose"],
@@ -25,6 +28,7 @@ RANKS = [
     ["job"],
     ["train"],
     ["masks", "report", "plan", "contract", "ledger"],
+    ["midway", "forecast"],
     ["runner"],
     ["cli"],
     ["__main__"],
@@ -40,7 +44,10 @@ ONLY = {
     "seaborn": {"figures", "report"},
     "timm": {"model.py"},
 }
-NO_TORCH = ["spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report"]
+NO_TORCH = [
+    "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
+    "machine",
+]  # fmt: skip
 
 
 def imports(file: Path, *, top: bool = False) -> set[str]:

@@ -14,7 +14,7 @@ from trained import gap_after, scenes_job
 from maskbench import registry
 from maskbench.mask import Grid
 from maskbench.shape import PRESETS, ModelShape, step_flops
-from maskbench.train import Clock, train
+from maskbench.train import train
 
 
 class Always(torch.nn.Module):
@@ -60,7 +60,7 @@ def test_hpm_learns_which_patches_are_hard() -> None:
     """The teacher's order of patches agrees with the true losses, above chance and rising."""
     job = scenes_job("random+aux", budget="80step")
     rows: list[Any] = []
-    train(job, Clock(), rows.append, lambda step, clock: None)
+    train(job, rows.append, lambda step: None)
     early = sum(row["aux/agreement"] for row in rows[:10]) / 10
     late = sum(row["aux/agreement"] for row in rows[-10:]) / 10
     assert late > max(early, 0.5) + 0.03
@@ -85,7 +85,7 @@ def test_a_patch_one_deviation_harder_is_drawn_exp_alpha_lambda_times_as_often(
     job = make_job(cls(cls.Settings(strength=1.5)), hidden=15)  # type: ignore[call-arg]
     difficulty = torch.linspace(-1, 1, 16).expand(8, -1)
     job.strategy.net = Always(difficulty)
-    batch = job.feed.batch(0)
+    batch = job.batch(0)
     contexts = [replace(job.context(0), progress=progress, step=step) for step in range(500)]
     shown = torch.stack([~job.strategy.mask(batch, context).hidden for context in contexts])
     z = module("clmae-fast").standardise(difficulty)[0]
@@ -95,7 +95,7 @@ def test_a_patch_one_deviation_harder_is_drawn_exp_alpha_lambda_times_as_often(
 
 def test_the_net_is_fitted_to_standardised_losses_of_hidden_patches() -> None:
     job = make_job("clmae-fast")
-    batch, context = job.feed.batch(0), job.context(3)
+    batch, context = job.batch(0), job.context(3)
     outcome = job.model(batch.images, job.strategy.mask(batch, context))
     strategy: Any = job.strategy
     predicted = strategy.net(context.model.embed(batch.images))
@@ -139,7 +139,7 @@ def test_the_table_in_the_docs_says_what_they_cost() -> None:
 def test_soft_masks_share_every_patch() -> None:
     job = make_job("adios")
     strategy: Any = job.strategy
-    masks, one = strategy.chosen(job.feed.batch(0), job.context(0))
+    masks, one = strategy.chosen(job.batch(0), job.context(0))
     assert masks.shape == (8, 6, 16)
     assert torch.allclose(masks.sum(1), torch.ones(8, 16), atol=1e-6)
     assert all((masks[i] == one[i]).all(1).any() for i in range(8))
@@ -148,7 +148,7 @@ def test_soft_masks_share_every_patch() -> None:
 def test_every_channel_is_drawn() -> None:
     job = make_job("adios", budget="60step")
     strategy: Any = job.strategy
-    batch = job.feed.batch(0)
+    batch = job.batch(0)
     drawn = []
     for step in range(60):
         masks, one = strategy.chosen(batch, job.context(step))
@@ -171,7 +171,7 @@ def test_area_penalty_forbids_nothing_and_everything() -> None:
 @pytest.mark.parametrize("side", [2, 3, 4, 5, 7, 8, 14])
 def test_the_unet_fits_every_grid(side: int) -> None:
     job = make_job("adios", shape=ModelShape(side * 4, 4, 24, 1, 4, 16, 1, 4), hidden=1)
-    mask = job.strategy.mask(job.feed.batch(0), job.context(0))
+    mask = job.strategy.mask(job.batch(0), job.context(0))
     mask.check(8, job.grid)
 
 

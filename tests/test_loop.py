@@ -12,7 +12,7 @@ from maskbench.errors import DivergedError, StrategyError
 from maskbench.job import Job
 from maskbench.mask import Mask
 from maskbench.strategy import Batch, Context, DataView, MaskStrategy, Outcome
-from maskbench.train import Clock, train
+from maskbench.train import train
 
 
 def nothing(*_: Any) -> None:
@@ -49,7 +49,7 @@ class Ordered(Plain):
 def test_extra_loss_trains_joint_parameters_and_reaches_the_model() -> None:
     job, plain = make_job(Joint()), make_job(Plain())
     for one in (job, plain):
-        train(one, Clock(), nothing, nothing)
+        train(one, nothing, nothing)
     strategy: Any = job.strategy
     assert (strategy.layer.weight < 1).all()
     assert not torch.equal(job.model.norm.weight, plain.model.norm.weight)
@@ -69,7 +69,7 @@ def test_joint_biases_are_not_decayed() -> None:
 
 def test_an_order_knows_its_epoch_and_how_far_the_run_is() -> None:
     job = make_job(Ordered(), budget="4ep", images=10, batch=8)
-    train(job, Clock(), nothing, nothing)
+    train(job, nothing, nothing)
     strategy: Any = job.strategy
     assert [epoch for epoch, _ in strategy.told] == [0, 1, 2, 3]
     shares = [share for _, share in strategy.told]
@@ -84,7 +84,7 @@ def test_the_loops_own_numbers_cannot_be_overwritten() -> None:
             return {"loss": -1.0, "images": 0, "mine": torch.tensor(2.5)}
 
     rows: list[Any] = []
-    train(make_job(Liar()), Clock(), rows.append, nothing)
+    train(make_job(Liar()), rows.append, nothing)
     assert all(row["loss"] > 0 and row["mine"] == 2.5 for row in rows)
     assert [row["images"] for row in rows] == [8, 16, 24, 32, 40, 48]
 
@@ -95,7 +95,7 @@ def test_a_number_of_the_strategy_that_is_not_finite_stops_the_run() -> None:
             return {"mine": torch.tensor(float("nan"))}
 
     with pytest.raises(DivergedError, match="mine is nan at step 1"):
-        train(make_job(Broken()), Clock(), nothing, nothing)
+        train(make_job(Broken()), nothing, nothing)
 
 
 def test_scores_that_are_not_finite_are_no_mask() -> None:
@@ -105,7 +105,7 @@ def test_scores_that_are_not_finite_are_no_mask() -> None:
             return Mask.from_scores(scores, context.grid)
 
     with pytest.raises(StrategyError, match=r"Broken failed in mask: .*finite"):
-        train(make_job(Broken()), Clock(), nothing, nothing)
+        train(make_job(Broken()), nothing, nothing)
 
 
 def raising(method: str) -> Job:
@@ -118,7 +118,7 @@ def raising(method: str) -> Job:
 @pytest.mark.parametrize("method", ["setup", "mask", "extra_loss", "after_step", "order"])
 def test_whatever_a_strategy_raises_is_named(method: str) -> None:
     with pytest.raises(StrategyError, match=f"Raises failed in {method}: RuntimeError: boom"):
-        train(raising(method), Clock(), nothing, nothing)
+        train(raising(method), nothing, nothing)
 
 
 @pytest.mark.parametrize(
@@ -132,4 +132,4 @@ def test_whatever_a_strategy_raises_is_named(method: str) -> None:
 def test_a_wrong_order_is_named(order: Tensor, says: str) -> None:
     strategy = type("Wrong", (Plain,), {"order": lambda *_: order})()
     with pytest.raises(StrategyError, match=f"Wrong failed in order: .*{says}"):
-        train(make_job(strategy), Clock(), nothing, nothing)
+        train(make_job(strategy), nothing, nothing)

@@ -13,7 +13,7 @@ from maskbench import seeds
 from maskbench.job import Job
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule, adamw
-from maskbench.train import Clock, train
+from maskbench.train import train
 
 
 def nothing(*_: Any) -> None:
@@ -54,10 +54,10 @@ def test_biases_norms_and_tokens_are_not_decayed() -> None:
 def test_one_step_trains_and_the_loss_falls() -> None:
     before = MaskedAutoencoder(SMALL, seeds.generator(0, "init")).state_dict()
     one = make_job(budget="1step")
-    train(one, Clock(), nothing, nothing)
+    train(one, nothing, nothing)
     assert not torch.equal(before["norm.weight"], one.model.state_dict()["norm.weight"])
     rows: list[Any] = []
-    train(make_job(budget="60step"), Clock(), rows.append, nothing)
+    train(make_job(budget="60step"), rows.append, nothing)
     losses = [row["loss"] for row in rows]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
 
@@ -75,6 +75,6 @@ def test_a_compiled_step_gives_the_same_losses(name: str) -> None:
         job = Job(**{**vars(job), "compile": compiled})
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            train(job, Clock(), rows.append, nothing)
+            train(job, rows.append, nothing)
         losses[compiled] = [row["loss"] for row in rows]
     assert losses[True] == pytest.approx(losses[False], rel=1e-5)

@@ -19,7 +19,7 @@ from maskbench.mask import Grid
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule
 from maskbench.strategy import Features, MaskStrategy
-from maskbench.train import Clock, train
+from maskbench.train import train
 
 PROTOTYPES: Any = registry.load("prototypes").classes[0][1]  # type: ignore[attr-defined]
 MATHS: Any = __import__("importlib").import_module("maskbench.strategies._effective")
@@ -211,7 +211,7 @@ def test_orders_follow_the_seed_and_the_epoch_alone() -> None:
 def test_state_holds_distances_costs_and_prior() -> None:
     job, twin = job_of(epochs=2), job_of(blobs(seed=3), seed=5)
     rows: list[Any] = []
-    train(job, Clock(), rows.append, lambda step, clock: None)
+    train(job, rows.append, lambda step: None)
     assert rows[0]["prototypes/target"] == 0.3
     assert rows[-1]["prototypes/target"] == 1.0
     assert 0 < rows[0]["prototypes/tau"] < 1

@@ -16,7 +16,7 @@ from maskbench.mask import Grid, Mask
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule
 from maskbench.shape import ModelShape
-from maskbench.train import Clock, train
+from maskbench.train import train
 
 SHAPE = ModelShape(32, 4, 48, 2, 4, 32, 1, 4)
 IMAGES = 256
@@ -49,7 +49,7 @@ def fixed_model() -> MaskedAutoencoder:
     """An autoencoder after 200 steps of random masks."""
     job = scenes_job("random", budget="200step")
     with torch.enable_grad():
-        train(job, Clock(), lambda row: None, lambda step, clock: None)
+        train(job, lambda row: None, lambda step: None)
     return job.model
 
 
@@ -70,7 +70,7 @@ def gap(job: Job, batch: Batch, context: Context) -> float:
 def gap_after(name: str, steps: int, **settings: Any) -> float:
     """Difficulty gap after training only the strategy, on one batch and a fixed autoencoder."""
     job = scenes_job(name, budget="2000step", model=fixed_model(), **settings)
-    batch = job.feed.batch(0)
+    batch = job.batch(0)
     middle = job.context(1000)
     for step in range(steps):
         context = replace(middle, step=step, learning_rate=3e-3, peak_learning_rate=3e-3)

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from maskbench import events
 from maskbench.report.frame import text
-from maskbench.report.words import big, duration
+from maskbench.report.words import big, count, duration
 from maskbench.results import mean_accuracy
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -120,6 +120,49 @@ def verdict(row: Mapping[str, Any]) -> None:
     for label in rest:
         grid.add_row("", f"[dim]{label:>13}[/]", escape(row[label]))
     Console(highlight=False).print(grid)
+
+
+def plan(forecast: Any) -> None:
+    """What a run is about to take, on stderr, terminal or not."""
+    rows = plan_rows(forecast)
+    amounts = " = ".join(rows[name] for name in ("images", "epochs", "steps", "FLOPs"))
+    say(f"plan  {forecast.budget} = {amounts}")
+    say(f"      {rows['time']}; {rows['memory']}; {rows['disk']}")
+
+
+def plan_rows(forecast: Any) -> dict[str, str]:
+    """A forecast in words, by unit; ``about`` where it is expected rather than decided."""
+    seen = "" if forecast.counts == "images" else "about "
+    flops = "FLOPs unknown (the strategy does not say what it costs)"
+    if forecast.flops is not None:
+        flops = f"{'' if forecast.counts == 'flops' else seen}{big(forecast.flops)}FLOP"
+    speed = forecast.speed
+    timed = f"from {count(speed.steps, 'step')} of {count(speed.batch, 'image')}, timed"
+    when = "" if forecast.counts == "seconds" else "about "
+    memory = f"{speed.memory['host'] / 2**30:.2f} GiB of memory"
+    if speed.memory["device"] is not None:
+        memory += f", {speed.memory['device'] / 2**30:.2f} GiB on the GPU"
+    if speed.batch < forecast.images / forecast.steps:
+        memory += f" at {count(speed.batch, 'image')} a step, more in the run"
+    return {
+        "images": f"{seen}{forecast.images:,} images",
+        "epochs": f"{seen}{forecast.epochs:.4g} epochs",
+        "steps": f"{seen}{count(forecast.steps, 'step')}",
+        "FLOPs": flops,
+        "time": f"{when}{duration(forecast.seconds)} on the clock ({timed}), then probes",
+        "memory": memory,
+        "disk": f"{forecast.disk / 1e6:,.1f} MB on disk ({forecast.disk_free / 1e9:,.0f} GB free)",
+    }
+
+
+def dry_run(forecast: Any, finished: Path | None) -> None:
+    """The plan of a run that is not begun, on stdout."""
+    shown = Table(show_header=False, box=None, pad_edge=False)
+    for name, words in {"budget": forecast.budget, **plan_rows(forecast)}.items():
+        shown.add_row(name, escape(words))
+    Console(highlight=False).print(shown)
+    if finished:
+        say(f"a run with these settings is finished already: {finished}")
 
 
 def percent(value: float | None) -> str:

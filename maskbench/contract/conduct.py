@@ -40,7 +40,7 @@ def _watched(subject: Subject) -> Findings:
         found["model"] = ("setup to leave the model's values alone", changed)
     last = {"model": model_now(job)}
     for step in range(STEPS):
-        given = job.feed.batch(step)
+        given = job.batch(step)
         whole = vars(copied(given))
 
         def watch(call: str, given: Batch = given, whole: dict[str, Any] = whole) -> None:
@@ -89,7 +89,7 @@ def randomness(subject: Subject) -> None:
 def looking(subject: Subject) -> None:
     """A look at masks changes nothing in training."""
     job = subject.job()
-    run(job, moment=lambda step, clock: _look(job, step, subject.probe))
+    run(job, moment=lambda step: _look(job, step, subject.probe))
     found = difference(subject.ended.state, snapshot(job))
     if found:
         raise Broken("the same end with and without looks at masks between steps", found)

@@ -17,7 +17,7 @@ from maskbench.job import Job
 from maskbench.mask import Mask
 from maskbench.shape import ModelShape
 from maskbench.strategy import Batch, MaskStrategy
-from maskbench.train import Clock, Moment, train
+from maskbench.train import Moment, train
 
 if TYPE_CHECKING:
     from maskbench.contract.replicas import Pair
@@ -91,7 +91,7 @@ class Subject:
 @cache
 def neutral(shape: ModelShape, images: int, device: str) -> Batch:
     """A batch in the order of nobody; whoever may spoil it takes a copy."""
-    return make_job(Plain(), shape=shape, batch=images, hidden=1, device=device).feed.batch(0)
+    return make_job(Plain(), shape=shape, batch=images, hidden=1, device=device).batch(0)
 
 
 class Plain(MaskStrategy):
@@ -119,12 +119,12 @@ def _bytes(state: Any) -> bytes:
 def run(
     job: Job,
     *,
-    moment: Moment = lambda step, clock: None,
+    moment: Moment = lambda step: None,
     log: Callable[[Mapping[str, Any]], None] = lambda row: None,
     steps: range | None = None,
 ) -> None:
     """The real training loop, unwatched unless one asks."""
-    train(job, Clock(), log, moment, steps=steps)
+    train(job, log, moment, steps=steps)
 
 
 def copied(batch: Batch) -> Batch:

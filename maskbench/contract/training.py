@@ -70,12 +70,14 @@ def resume(subject: Subject) -> None:
                 "model": stopped.model.state_dict(),
                 "optimizer": stopped.optimizer.state_dict(),
                 "feed": stopped.feed.state_dict(),
+                "pace": stopped.pace.state_dict(),
             }
         )
         resumed.strategy.load_state_dict(state["strategy"])
     resumed.model.load_state_dict(state["model"])
     resumed.optimizer.load_state_dict(state["optimizer"])
     resumed.feed.load_state_dict(state["feed"])
+    resumed.pace.load_state_dict(state["pace"])
     run(resumed, steps=range(STOPPED, STEPS))
     ended = subject.ended
     expected = f"the same end whether or not the run stops after {STOPPED} of {STEPS} steps (all "

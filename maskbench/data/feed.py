@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maskbench.budget import Plan
 from maskbench.context import Batch
 from maskbench.data import augment
 from maskbench.data.source import Split
@@ -19,12 +18,11 @@ class Feed:
     """An endless stream of epochs cut into batches; batches may straddle two epochs.
 
     Every epoch shows ``len(split)`` images in the order it is given; no image is dropped at an
-    epoch's end, and the last batch of the budget is cut to fit.
+    epoch's end.
 
     Args:
         split: The training split.
-        plan: Batch size and budget.
-        order: Epoch to long indices, (images,).
+        size: Images per step.
         seed: The run's seed (augmentation).
         side: The model's input side, pixels.
         device: Where augmentation runs and batches end up.
@@ -36,33 +34,37 @@ class Feed:
     def __init__(
         self,
         split: Split,
-        plan: Plan,
-        order: Order,
+        size: int,
         *,
         seed: int,
         side: int,
         device: torch.device,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        self._split, self._plan, self._order = split, plan, order
+        self._split, self._size = split, size
         self._seed, self._side, self._device = seed, side, device
         self._part, self._parts = share
         self._orders: dict[int, Tensor] = {}
         self.seen = torch.zeros(len(split), dtype=torch.bool)
 
-    def where(self, step: int) -> tuple[Tensor, Tensor]:
-        """Epoch and position in the training set of every image of a step; long, (batch,)."""
-        start = step * self._plan.batch
-        stop = min(start + self._plan.batch, self._plan.images)
-        slots = torch.arange(start, stop)
+    def where(self, step: int, order: Order, images: int | None = None) -> tuple[Tensor, Tensor]:
+        """Epoch and position in the training set of every image of a step; long, (images,).
+
+        Args:
+            step: Which step.
+            order: Epoch to long positions, (size of the training set,); asked once per epoch.
+            images: How many, where the budget cuts the batch (default: all of it).
+        """
+        start = step * self._size
+        slots = torch.arange(start, start + (self._size if images is None else images))
         epochs = slots // len(self._split)
         first, last = int(epochs[0]), int(epochs[-1])
-        rows = torch.cat([self._epoch(epoch) for epoch in range(first, last + 1)])
+        rows = torch.cat([self._epoch(epoch, order) for epoch in range(first, last + 1)])
         return epochs, rows[slots - first * len(self._split)]
 
-    def batch(self, step: int) -> Batch:
-        """This process's part of a step's augmented, normalised images."""
-        epochs, positions = self.where(step)
+    def batch(self, step: int, order: Order, images: int | None = None) -> Batch:
+        """This process's part of a step's augmented, normalised images; arguments as above."""
+        epochs, positions = self.where(step, order, images)
         self.seen[positions] = True
         first = len(positions) * self._part // self._parts
         mine = slice(first, len(positions) * (self._part + 1) // self._parts)
@@ -72,9 +74,9 @@ class Feed:
         crops = augment.draw_crops(
             self._seed, epochs, positions, self._split.side, len(self._split)
         )
-        images = augment.crop_resize(pixels.to(self._device), crops, self._side)
+        cropped = augment.crop_resize(pixels.to(self._device), crops, self._side)
         boxes = augment.boxes(crops, self._split.side)
-        return Batch(augment.normalise(images), positions, boxes, first)
+        return Batch(augment.normalise(cropped), positions, boxes, first)
 
     def state_dict(self) -> dict[str, object]:
         """The orders drawn so far that still matter, and the images seen."""
@@ -84,8 +86,15 @@ class Feed:
         """Take up where another feed stopped."""
         self._orders, self.seen = dict(state["orders"]), state["seen"].clone()
 
-    def _epoch(self, epoch: int) -> Tensor:
+    def again(self, size: int) -> "Feed":
+        """A feed of the same images from the start, with another batch size."""
+        share = (self._part, self._parts)
+        return Feed(
+            self._split, size, seed=self._seed, side=self._side, device=self._device, share=share
+        )
+
+    def _epoch(self, epoch: int, order: Order) -> Tensor:
         if epoch not in self._orders:
             self._orders = {e: o for e, o in self._orders.items() if e >= epoch - 1}
-            self._orders[epoch] = self._order(epoch)
+            self._orders[epoch] = order(epoch)
         return self._orders[epoch]

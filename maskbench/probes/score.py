@@ -19,6 +19,7 @@ def score(
     *,
     draws: int,
     progress: Progress,
+    pixels: bool = True,
 ) -> list[Row]:
     """Rows of every encoder and of raw pixels; none where the data has no classes.
 
@@ -30,6 +31,7 @@ def score(
         device: Where features are computed.
         draws: Few-shot subsets per shot.
         progress: Who watches.
+        pixels: Whether raw pixels are probed too.
     """
     train, test = images.train, images.test
     if test is None or train.labels is None or test.labels is None:
@@ -45,8 +47,9 @@ def score(
             features.patch_mean(encoder, part, augment.normalise, device) for part in parts
         )
         found[name] = (first, second)
-    side = next(iter(encoders.values())).shape.image
-    found["pixels"] = (features.pixels(parts[0], side), features.pixels(parts[1], side))
+    if pixels:
+        side = next(iter(encoders.values())).shape.image
+        found["pixels"] = (features.pixels(parts[0], side), features.pixels(parts[1], side))
     return run_suite(
         found,
         (train.labels[pool], test.labels[scored]),

@@ -1,0 +1,57 @@
+"""Probes while a run is still training: off its clock, disturbing none of its streams."""
+
+from typing import Any
+
+from maskbench.data import Images
+from maskbench.events import Progress, Silent
+from maskbench.job import Job
+from maskbench.ledger import Ledger
+from maskbench.probes.score import score
+from maskbench.spec import RunSettings
+
+
+class Midway:
+    """Probes the encoder when a share of the budget is reached.
+
+    Args:
+        job: The run.
+        ledger: Says what was paid until then.
+        images: The data set.
+        settings: Give ``probe_at`` and ``draws``.
+        progress: Told when a probe begins.
+
+    ``found`` holds one entry per moment: share, images, flops_total, seconds_total and rows.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        ledger: Ledger,
+        images: Images,
+        settings: RunSettings,
+        progress: Progress,
+    ) -> None:
+        self._job, self._ledger, self._images = job, ledger, images
+        self._draws, self._progress = settings.draws, progress
+        self._due = sorted(share for share in settings.probe_at if share < 1)
+        self.found: list[dict[str, Any]] = []
+
+    def __call__(self, step: int) -> None:
+        """Probe if it is time; the end of the run is probed by others."""
+        turn = self._job.turn(step)
+        if not (turn.images and step and self._due and turn.share >= self._due[0] - 1e-9):
+            return
+        self._due = [share for share in self._due if share > turn.share + 1e-9]
+        job, now = self._job, self._ledger.now()
+        self._progress.message(f"probing at {turn.share:.0%} of the budget")
+        with job.clock.on("paused"):
+            rows = score(
+                {"patchmean": job.model},
+                self._images,
+                job.device,
+                draws=self._draws,
+                progress=Silent(),
+                pixels=False,
+            )
+        paid = {name: now[name] for name in ("images", "flops_total", "seconds_total")}
+        self.found.append({"share": turn.share, **paid, "rows": rows})
