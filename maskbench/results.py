@@ -25,8 +25,7 @@ FIELDS = (
 )  # fmt: skip
 LEDGER = (
     "images", "images_distinct", "steps", "tokens_encoded",
-    "flops.encoder", "flops.decoder", "flops.mask generator", "flops.teacher",
-    "flops.feature extraction", "flops.clustering",
+    *(f"flops.{part}" for part in FLOP_PARTS),
     "flops_total", "flops_prior", "flops_known", "flops_relative_to_random",
     "seconds.training", "seconds.setup", "seconds.data", "seconds.step", "seconds.strategy",
     "seconds.compilation", "seconds.paused", "seconds.checkpoint", "seconds.probes",
