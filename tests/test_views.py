@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import compare, groups_of, html_of, plain, put, record, used
+from synthetic import CLAIMS, compare, groups_of, html_of, plain, put, record, used
 
 from maskbench.report import page, words
 from maskbench.report.frame import Run
@@ -149,6 +149,11 @@ def test_figures_are_drawn_once(tmp_path: Path) -> None:
     put(tmp_path, "m", matched)
     put(tmp_path, "g", used("grid", 0, 0.5, images=80, flops=8e9, seconds=20))
     html = html_of(tmp_path)
+    assert html == html_of(tmp_path)
+    assert not [word for word in CLAIMS if word in plain(html).lower()]
+    ids = re.findall(r'\bid="([^"]*)"', html)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:href="|url\()#([^")]*)', html)) <= set(ids)
     assert html.count('<figure class="tape">') == 4
     assert 'Masks of the others are shown under <a href="#g1">' in re.sub(r"\s+", " ", html)
 

@@ -163,8 +163,6 @@ def _unranked(item: "Unranked") -> dict[str, Any]:
 
     return {
         "run": item.run,
-        "strategy": item.strategy,
-        "seed": item.seed,
         f"{item.shots or 'n'}-shot %": percent(item.accuracy),
         "why": item.reason,
     }
@@ -237,8 +235,8 @@ def _rows(group: "Group") -> list[dict[str, Any]]:
             f"{row.shots or 'n'}-shot %": _tight(row.accuracy),
             "vs random": _tight(row.difference, sign=True),
             "20-NN %": _tight(row.knn20),
-            "FLOP / image": f"{'' if row.flops_known else '≥'}{row.flops_relative:.2f}x",
-            "s / image": "–" if row.seconds_relative is None else f"{row.seconds_relative:.2f}x",
+            "FLOPs": f"{'' if row.flops_known else '≥'}{row.flops_relative:.2f}x",
+            "time": "–" if row.seconds_relative is None else f"{row.seconds_relative:.2f}x",
             "minutes": row.training_seconds / 60,
         }
         for row in leaderboard(group)

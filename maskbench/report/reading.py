@@ -47,15 +47,16 @@ class Unranked(LeftOut):
 
 
 def lacking(ledger: Any) -> list[str]:
-    """What a ledger must say and does not."""
+    """What a ledger must say and does not; a part that is not there at all is named once."""
     missing = []
     for name in LEDGER:
         part, _, key = name.rpartition(".")
         within = ledger.get(part) if part and isinstance(ledger, Mapping) else ledger
         found = within.get(key, ...) if isinstance(within, Mapping) else ...
         if found is ... or (found is None and name not in MAY_BE_NULL):
-            missing.append(name.replace(".", " "))
-    return missing
+            there = not part or isinstance(within, Mapping)
+            missing.append(name.replace(".", " ") if there else part)
+    return list(dict.fromkeys(missing))
 
 
 def read(folders: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
