@@ -58,7 +58,7 @@ def cost(group: Group) -> list[Section]:
     ]
     time = [
         _line(group, "on the clock", "seconds_total", form=duration),
-        _line(group, "of it setup", "seconds", "setup", form=duration),
+        _line(group, "of it setup (before training)", "seconds", "setup", form=duration),
         _line(group, "of it training", "seconds", "training", form=duration),
         *(
             _line(group, f"of training {text(key)}", "seconds", key, form=duration)
