@@ -13,11 +13,13 @@ from maskbench import registry
 from maskbench.budget import Budget, Match, Plan, check_batch, parse
 from maskbench.compose import Composite
 from maskbench.data import Images, check_kind, limited, open_data
+from maskbench.data.development import development
 from maskbench.errors import UsageError, unknown
 from maskbench.events import Progress
 from maskbench.results import Store, read_record
 from maskbench.spec import Request, RunSettings, check_numbers, preset, strategy_settings
 from maskbench.strategy import MaskStrategy
+from maskbench.tuning import tuned
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def resolve(request: Request, store: Store, progress: Progress) -> Planned:
     cache = store.root / "data"
     images = open_data(request.data, shape.image, cache, request.max_bad, progress)
     images = limited(images, request.limit)
+    if request.scored_on == "development":
+        images = development(images)
     batch = size.batch if request.batch is None else request.batch
     check_batch(batch, len(images.train))
     if budget.kind == "images":
@@ -80,14 +84,17 @@ def resolve(request: Request, store: Store, progress: Progress) -> Planned:
         model=request.model,
         hidden=hidden,
         batch=batch,
-        base_lr=size.base_lr if request.lr is None else request.lr,
+        base_lr=request.lr if isinstance(request.lr, float) else size.base_lr,
         seed=request.seed,
         device=device,
         precision=precision,
         compile=request.compile,
         draws=request.draws,
         probe_at=request.probe_at,
+        scored_on=request.scored_on,
     )
+    if request.lr == "tuned":
+        settings = tuned(settings, store)
     return Planned(settings, strategy, images, budget)
 
 

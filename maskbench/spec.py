@@ -25,7 +25,7 @@ class Request(BaseModel):
     sets: tuple[str, ...] = ()
     hidden: int | None = None
     batch: int | None = None
-    lr: float | None = None
+    lr: float | Literal["tuned"] | None = None
     device: str = "auto"
     precision: str = "auto"
     compile: bool = False
@@ -33,6 +33,7 @@ class Request(BaseModel):
     draws: int = 10
     max_bad: float = 0.01
     probe_at: tuple[float, ...] = ()
+    scored_on: Literal["test", "development"] = "test"
 
 
 class RunSettings(BaseModel):
@@ -84,6 +85,20 @@ def preset(name: str) -> Preset:
     return PRESETS[name]
 
 
+def learning_rate(text: str | None) -> float | Literal["tuned"] | None:
+    """What ``--lr`` takes: a number, or ``tuned``.
+
+    Raises:
+        UsageError: Neither.
+    """
+    if text is None or text == "tuned":
+        return text  # type: ignore[return-value]
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UsageError(f"--lr {text!r}: give a number, or 'tuned'.") from error
+
+
 def shares(text: str) -> tuple[float, ...]:
     """Shares of the budget from ``25,50,75,100%``; the end is probed anyway and left out.
 
@@ -117,7 +132,7 @@ def check_numbers(request: Request) -> None:
         if value is not None and (value < low or (high is not None and value > high)):
             upper = f"{high:,}" if high is not None else "the number of images"
             raise UsageError(f"{option} {value} is out of range: choose {low} to {upper}.")
-    if request.lr is not None and not 0 < request.lr < 1000:
+    if isinstance(request.lr, float) and not 0 < request.lr < 1000:
         raise UsageError(f"--lr {request.lr} is out of range: choose a number above 0.")
 
 

@@ -20,7 +20,7 @@ RANKS = [
         *("clock", "machine"),
     ],
     ["model", "spec", "provenance", "pace"],
-    ["context"],
+    ["context", "tuning"],
     ["strategy"],
     ["compose"],
     ["registry", "data", "optim", "probes", "figures"],
@@ -30,6 +30,7 @@ RANKS = [
     ["masks", "report", "plan", "contract", "ledger"],
     ["midway", "forecast"],
     ["runner"],
+    ["tune"],
     ["cli"],
     ["__main__"],
 ]

@@ -12,3 +12,69 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show tracebacks.", callback=set_debug, is_eager=True)
 ]
+
+_RECIPE = "Recipe"
+_MACHINE = "Machine"
+
+Strategy = Annotated[
+    str,
+    typer.Option("--strategy", "-s", help="See 'maskbench ls strategies'; or mine.py:Mine."),
+]
+Amount = Annotated[
+    str,
+    typer.Option(
+        "--budget",
+        help="400ep, 200step, 1.5Mimg (epochs, steps, images), 350Tflop, 90min (s, min, h), "
+        "or match:RUN:flop (:img, :s): as much as that run used.",
+    ),
+]
+Data = Annotated[str, typer.Option(help="scenes (built in), or folder:PATH.")]
+Model = Annotated[str, typer.Option(help="Preset: see 'maskbench ls models'.")]
+Seed = Annotated[int, typer.Option(help="Weights, order, crops and masks.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy; repeatable."),
+]
+Hidden = Annotated[
+    int | None,
+    typer.Option(
+        help="Hidden patches per image. Default: three quarters.", rich_help_panel=_RECIPE
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch", help="Images per step. Default: the preset's.", rich_help_panel=_RECIPE
+    ),
+]
+LearningRate = Annotated[
+    str | None,
+    typer.Option(
+        help="Learning rate per 256 images of the batch, or tuned (what 'maskbench tune' found). "
+        "Default: the preset's.",
+        rich_help_panel=_RECIPE,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(help="Use at most this many training images.", rich_help_panel=_RECIPE),
+]
+Draws = Annotated[int, typer.Option(help="Few-shot subsets per shot.", rich_help_panel=_RECIPE)]
+ProbeAt = Annotated[
+    str,
+    typer.Option(
+        help="Probe during training, off the clock, too: 25,50,75,100% of the budget.",
+        rich_help_panel=_RECIPE,
+    ),
+]
+MaxBad = Annotated[
+    float,
+    typer.Option(help="Share of unusable files that is tolerated.", rich_help_panel=_RECIPE),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_MACHINE)]
+Precision = Annotated[
+    str, typer.Option(help="auto, fp32 or bf16 (autocast).", rich_help_panel=_MACHINE)
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=_MACHINE)
+]

@@ -21,8 +21,9 @@ from rich.progress import (
 from rich.table import Table
 
 from maskbench import events
+from maskbench.cli.planned import plan_rows, used
 from maskbench.report.frame import text
-from maskbench.report.words import big, count, duration
+from maskbench.report.words import big, duration
 from maskbench.results import mean_accuracy
 
 SHOTS = (1, 2, 4, 8, 16)
@@ -130,31 +131,6 @@ def plan(forecast: Any) -> None:
     say(f"      {rows['time']}; {rows['memory']}; {rows['disk']}")
 
 
-def plan_rows(forecast: Any) -> dict[str, str]:
-    """A forecast in words, by unit; ``about`` where it is expected rather than decided."""
-    seen = "" if forecast.counts == "images" else "about "
-    flops = "FLOPs unknown (the strategy does not say what it costs)"
-    if forecast.flops is not None:
-        flops = f"{'' if forecast.counts == 'flops' else seen}{big(forecast.flops)}FLOP"
-    speed = forecast.speed
-    timed = f"from {count(speed.steps, 'step')} of {count(speed.batch, 'image')}, timed"
-    when = "" if forecast.counts == "seconds" else "about "
-    memory = f"{speed.memory['host'] / 2**30:.2f} GiB of memory"
-    if speed.memory["device"] is not None:
-        memory += f", {speed.memory['device'] / 2**30:.2f} GiB on the GPU"
-    if speed.batch < forecast.images / forecast.steps:
-        memory += f" at {count(speed.batch, 'image')} a step, more in the run"
-    return {
-        "images": f"{seen}{forecast.images:,} images",
-        "epochs": f"{seen}{forecast.epochs:.4g} epochs",
-        "steps": f"{seen}{count(forecast.steps, 'step')}",
-        "FLOPs": flops,
-        "time": f"{when}{duration(forecast.seconds)} on the clock ({timed}), then probes",
-        "memory": memory,
-        "disk": f"{forecast.disk / 1e6:,.1f} MB on disk ({forecast.disk_free / 1e9:,.0f} GB free)",
-    }
-
-
 def dry_run(forecast: Any, finished: Path | None) -> None:
     """The plan of a run that is not begun, on stdout."""
     shown = Table(show_header=False, box=None, pad_edge=False)
@@ -163,6 +139,26 @@ def dry_run(forecast: Any, finished: Path | None) -> None:
     Console(highlight=False).print(shown)
     if finished:
         say(f"a run with these settings is finished already: {finished}")
+
+
+def tuning(found: Any, path: Path) -> None:
+    """Which learning rates were tried, and which was chosen."""
+    score = f"{found.shots}-shot %"
+    rows = [
+        {
+            "lr": trial.base_lr,
+            "factor": trial.factor,
+            score: "diverged" if trial.accuracy is None else percent(trial.accuracy),
+            "chosen": "yes" if trial.base_lr == found.base_lr else "",
+        }
+        for trial in found.trials
+    ]
+    table(f"learning rates, on development images, seed {found.seed}", rows)
+    ends = {found.trials[0].base_lr, found.trials[-1].base_lr}
+    if found.base_lr in ends:
+        say("the best rate is at the end of the grid: one further out may be better still.")
+    say("'maskbench run --lr tuned' with the same options uses it.")
+    Console(highlight=False).print(f"kept  {escape(str(path))}", soft_wrap=True)
 
 
 def percent(value: float | None) -> str:
@@ -216,15 +212,16 @@ def _accuracies(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
 
 def _costs(record: Mapping[str, Any]) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
-    ledger, budget = record["ledger"], record["budget"]
-    steps = f"{budget['images']:,} images = {budget['epochs']:g} epochs = {budget['steps']:,} steps"
-    table.add_row("budget", f"{escape(budget['text'])} = {steps}")
+    ledger, expected = record["ledger"], record["budget"].get("seconds_expected")
+    table.add_row("budget", escape(text(used(record))))
     if ledger:
         seconds = ledger["seconds"]["training"]
         relative = ledger["flops_relative_to_random"]
         speed = f"{ledger['images_per_s']:,.0f} images/s"
         table.add_row("cost", f"{big(ledger['flops_total'])}FLOP, {relative:.2f}x random's")
-        table.add_row("time", f"{duration(seconds)} of training, {speed}, on {device(record)}")
+        forecast = f" (forecast {duration(expected)})" if expected else ""
+        took = f"{duration(seconds)} of training{forecast}, {speed}"
+        table.add_row("time", f"{took}, on {device(record)}")
     gaps = record["masks"].get("difficulty")
     if gaps:
         numbers = " ".join(f"{100 * gap['gap']:+.1f}" for gap in gaps[:: max(len(gaps) // 4, 1)])

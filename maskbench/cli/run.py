@@ -7,36 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maskbench.budget import DEFAULT_BUDGET
-from maskbench.cli.options import AsJson, Debug, StoreDir
+from maskbench.cli import options
 
 if TYPE_CHECKING:
     from maskbench.results import Store
     from maskbench.spec import Request
 
-_RECIPE = "Recipe"
-_MACHINE = "Machine"
-
 
 def run(
-    strategy: Annotated[
-        str,
-        typer.Option("--strategy", "-s", help="See 'maskbench ls strategies'; or mine.py:Mine."),
-    ],
-    budget: Annotated[
-        str,
-        typer.Option(
-            help="400ep, 200step, 1.5Mimg (epochs, steps, images), 350Tflop, 90min (s, min, h), "
-            "or match:RUN:flop (:img, :s): as much as that run used."
-        ),
-    ] = DEFAULT_BUDGET,
-    data: Annotated[str, typer.Option(help="scenes (built in), or folder:PATH.")] = "scenes",
-    model: Annotated[str, typer.Option(help="Preset: see 'maskbench ls models'.")] = "nano",
-    seed: Annotated[int, typer.Option(help="Weights, order, crops and masks.")] = 0,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the strategy; repeatable."),
-    ] = None,
-    out: StoreDir = Path("runs"),
+    strategy: options.Strategy,
+    budget: options.Amount = DEFAULT_BUDGET,
+    data: options.Data = "scenes",
+    model: options.Model = "nano",
+    seed: options.Seed = 0,
+    sets: options.Sets = None,
+    out: options.StoreDir = Path("runs"),
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Run again, in a new folder, even if it was finished.")
     ] = False,
@@ -44,52 +29,18 @@ def run(
         bool,
         typer.Option("--dry-run", help="Print the plan (amounts, time, memory, disk) and stop."),
     ] = False,
-    as_json: AsJson = False,
-    probe_at: Annotated[
-        str,
-        typer.Option(
-            help="Probe during training, off the clock, too: 25,50,75,100% of the budget.",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = "100%",
-    hidden: Annotated[
-        int | None,
-        typer.Option(
-            help="Hidden patches per image. Default: three quarters.", rich_help_panel=_RECIPE
-        ),
-    ] = None,
-    batch: Annotated[
-        int | None,
-        typer.Option(help="Images per step. Default: the preset's.", rich_help_panel=_RECIPE),
-    ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(
-            help="Learning rate per 256 images of the batch. Default: the preset's.",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(help="Use at most this many training images.", rich_help_panel=_RECIPE),
-    ] = None,
-    draws: Annotated[
-        int, typer.Option(help="Few-shot subsets per shot.", rich_help_panel=_RECIPE)
-    ] = 10,
-    max_bad: Annotated[
-        float,
-        typer.Option(help="Share of unusable files that is tolerated.", rich_help_panel=_RECIPE),
-    ] = 0.01,
-    device: Annotated[
-        str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_MACHINE)
-    ] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto, fp32 or bf16 (autocast).", rich_help_panel=_MACHINE)
-    ] = "auto",
-    compile_: Annotated[
-        bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=_MACHINE)
-    ] = False,
-    debug: Debug = False,
+    as_json: options.AsJson = False,
+    hidden: options.Hidden = None,
+    batch: options.BatchSize = None,
+    lr: options.LearningRate = None,
+    limit: options.Limit = None,
+    draws: options.Draws = 10,
+    probe_at: options.ProbeAt = "100%",
+    max_bad: options.MaxBad = 0.01,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    compile_: options.Compile = False,
+    debug: options.Debug = False,
 ) -> None:
     """Pretrain a masked autoencoder under a masking strategy and a budget, and probe it.
 
@@ -99,21 +50,18 @@ def run(
       maskbench run --strategy random --budget 400ep --data folder:cifar10 --model micro
       maskbench run --strategy clmae --set last=0 --seed 1 --json
     """
-    from maskbench.budget import parse
     from maskbench.cli import render
-    from maskbench.data.kinds import check_kind
+    from maskbench.cli.request import checked
     from maskbench.errors import MaskbenchError
-    from maskbench.registry import check_name
     from maskbench.results import Store, read_record
-    from maskbench.spec import Request, check_numbers, preset, shares
 
-    request = Request(
+    request = checked(
         strategy=strategy,
         budget=budget,
         data=data,
         model=model,
         seed=seed,
-        sets=tuple(sets or ()),
+        sets=sets,
         hidden=hidden,
         batch=batch,
         lr=lr,
@@ -123,13 +71,8 @@ def run(
         limit=limit,
         draws=draws,
         max_bad=max_bad,
-        probe_at=shares(probe_at),
+        probe_at=probe_at,
     )
-    check_name(strategy)
-    check_kind(data)
-    parse(budget)
-    preset(model)
-    check_numbers(request)
     if dry_run:
         _plan(request, Store(out), as_json=as_json)
         return
