@@ -23,6 +23,17 @@ FIELDS = (
     "schema", "id", "status", "strategy", "settings", "seed", "data", "model", "budget", "ledger",
     "probes", "controls", "masks", "provenance",
 )  # fmt: skip
+LEDGER = (
+    "images", "images_distinct", "steps", "tokens_encoded",
+    *(f"flops.{part}" for part in FLOP_PARTS),
+    "flops_total", "flops_prior", "flops_known", "flops_relative_to_random",
+    "seconds.training", "seconds.setup", "seconds.data", "seconds.step", "seconds.strategy",
+    "seconds.compilation", "seconds.paused", "seconds.checkpoint", "seconds.probes",
+    "seconds_total", "images_per_s", "peak_memory_bytes.host", "peak_memory_bytes.device",
+    "machine.device", "machine.threads", "machine.load_before", "machine.load_after",
+    "machine.battery", "energy_joules", "stop_reason",
+)  # fmt: skip
+"""What a ledger must say for its run to be ranked; a dot leads into a part."""
 
 
 def _plain(value: Any) -> Any:

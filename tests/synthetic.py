@@ -38,6 +38,49 @@ def rows(feature: str, base: float) -> list[dict[str, Any]]:
     return [*found, {**shared, **nearest}]
 
 
+FLOPS = {
+    "encoder": 3e9, "decoder": 1e9, "mask generator": 0, "teacher": 0, "feature extraction": 0,
+    "clustering": 0,
+}  # fmt: skip
+MACHINE = {
+    "device": "a CPU", "threads": 1, "load_before": 0.1, "load_after": None, "battery": False,
+}  # fmt: skip
+OFF = {"compilation": 0.0, "paused": 0.1, "checkpoint": 0.0, "probes": 0.2}
+
+
+def ledger(seconds: float, images: int = 40, flops: float = 4e9) -> dict[str, Any]:
+    """What a run cost: so many images in batches of 4, so many seconds of training."""
+    parts = {"data": 0.5, "step": 1.5, "strategy": 0.0, "setup": 0.5}
+    return {
+        "images": images,
+        "images_distinct": 20,
+        "steps": images // 4,
+        "tokens_encoded": 5 * images,
+        "flops": {**FLOPS, "encoder": flops - 1e9},
+        "flops_total": flops,
+        "flops_prior": 0,
+        "flops_known": True,
+        "flops_relative_to_random": flops / (images * 1e8),
+        "seconds": {"training": seconds, **parts, **OFF},
+        "seconds_total": seconds + 0.5,
+        "images_per_s": images / seconds,
+        "peak_memory_bytes": {"host": 2**30, "device": None},
+        "machine": dict(MACHINE),
+        "energy_joules": None,
+        "stop_reason": "budget",
+    }
+
+
+def budget(amount: float = 40, unit: str = "images", images: int | None = None) -> dict[str, Any]:
+    """A budget as a record holds it; ``images`` are those it was expected to buy."""
+    seen = int(amount if images is None else images)
+    steps = seen // 4
+    return {
+        "text": f"{amount:g}", "unit": unit, "amount": amount,
+        "images": seen, "steps": steps, "epochs": seen / 20,
+    }  # fmt: skip
+
+
 def record(strategy: str, seed: int, accuracy: float, /, **changes: Any) -> dict[str, Any]:
     """A synthetic record: its numbers are made up for these tests."""
 
@@ -45,6 +88,8 @@ def record(strategy: str, seed: int, accuracy: float, /, **changes: Any) -> dict
         "strategy": strategy,
         "strategy_settings": {},
         "strategy_digest": None,
+        "lr_trials": 0,
+        "scored_on": "test",
     }
     recipe = {"batch": 4, "base_lr": 1e-3, "weight_decay": 0.05, "warmup": 0.05, "draws": 2}
     machine = {"device": "cpu", "precision": "fp32", "compile": False}
@@ -58,18 +103,8 @@ def record(strategy: str, seed: int, accuracy: float, /, **changes: Any) -> dict
         "seed": seed,
         "data": {**DATA, "fingerprint": "f" * 64},
         "model": {**MODEL, "hidden": 12},
-        "budget": {"text": "2ep", "images": 40, "steps": 10, "epochs": 2.0},
-        "ledger": {
-            "images": 40,
-            "images_distinct": 20,
-            "steps": 10,
-            "flops": {"encoder": 3e9, "decoder": 1e9},
-            "flops_total": 4e9,
-            "flops_relative_to_random": 1.0,
-            "seconds": {"training": 2.0 + seed, "data": 0.5, "step": 1.5, "paused": 0.1},
-            "images_per_s": 40 / (2.0 + seed),
-            "peak_memory_bytes": {"host": 2**30, "device": None},
-        },
+        "budget": budget(),
+        "ledger": ledger(2.0 + seed),
         "probes": rows("patchmean", accuracy),
         "controls": [*rows("untrained", 0.3), *rows("pixels", 0.25)],
         "masks": {"file": "masks.safetensors"},
@@ -85,6 +120,32 @@ def record(strategy: str, seed: int, accuracy: float, /, **changes: Any) -> dict
         },
         **changes,
     }  # fmt: skip
+
+
+def used(
+    strategy: str,
+    seed: int,
+    accuracy: float,
+    /,
+    *,
+    images: int = 40,
+    flops: float = 4e9,
+    seconds: float | None = None,
+    given: tuple[float, str] | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """A record of a run that consumed so much; its budget is the images unless another is given."""
+    trained = 2.0 + seed if seconds is None else seconds - 0.5
+    amount, unit = given or (images, "images")
+    asked = budget(amount, unit, images)
+    spent = ledger(trained, images, flops)
+    return record(strategy, seed, accuracy, budget=asked, ledger=spent, **changes)
+
+
+def moment(share: float, accuracy: float, of: dict[str, Any]) -> dict[str, Any]:
+    """A probe at a share of what a ledger holds in the end."""
+    spent = {key: share * of[key] for key in ("images", "flops_total", "seconds_total")}
+    return {"share": share, **spent, "rows": rows("patchmean", accuracy)}
 
 
 def some_masks(seed: int = 0) -> NDArray[np.bool_]:
@@ -120,6 +181,11 @@ def pair(store: Path, seeds: int = 1) -> Path:
 
 def html_of(store: Path) -> str:
     return page.make(sorted(path.parent for path in store.glob("*/record.json"))).html
+
+
+def groups_of(html: str) -> str:
+    """The part of a page in which runs are ranked."""
+    return re.split(r'<section aria-labelledby="(?:cost1-h|h-)', html)[0]
 
 
 def plain(html: str) -> str:

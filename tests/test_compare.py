@@ -11,7 +11,7 @@ from synthetic import compare, pair, record
 
 from maskbench.cli import app
 from maskbench.cli.errors import guarded
-from maskbench.report import words
+from maskbench.report import again
 
 
 def test_compare_prints_a_table_and_the_path(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_page_that_cannot_be_written_is_an_io_error(
 
 def test_the_command_that_makes_a_run_again(tmp_path: Path) -> None:
     settings = record("clmae", 3, 0.5)["settings"] | {"strategy_settings": {"last": 0, "a": "b c"}}
-    text = words.command(settings, {"batch": 4, "base_lr": 0.1, "draws": 2})
+    text = again.command(settings, {"batch": 4, "base_lr": 0.1, "draws": 2})
     assert text == (
         "maskbench run --strategy clmae --budget 2ep --data toy --model nano --hidden 12 "
         "--lr 0.001 --seed 3 --device cpu --precision fp32 --set last=0 --set 'a=b c'"

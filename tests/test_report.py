@@ -7,11 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import CLAIMS, DATA, EVIL, MODEL, SHOTS, compare, html_of, pair, plain, put, record
+from synthetic import (
+    CLAIMS,
+    DATA,
+    EVIL,
+    MODEL,
+    SHOTS,
+    budget,
+    compare,
+    groups_of,
+    html_of,
+    ledger,
+    pair,
+    plain,
+    put,
+    record,
+    used,
+)  # fmt: skip
 
 from maskbench.report import page, words
-from maskbench.report.frame import groups, read
 from maskbench.report.means import mean
+from maskbench.report.reading import read
+from maskbench.report.views import groups
 
 # What the page is
 
@@ -46,14 +63,14 @@ def test_nothing_is_fetched_and_nothing_runs(tmp_path: Path) -> None:
 
 def test_ids_are_unique_and_every_reference_has_one(tmp_path: Path) -> None:
     pair(tmp_path)
-    put(tmp_path, "more", record("random", 0, 0.5, budget={"images": 80, "steps": 20, "epochs": 4}))
+    put(tmp_path, "more", used("random", 0, 0.5, images=80, flops=8e9))
     html = html_of(tmp_path)
     ids = re.findall(r'\bid="([^"]*)"', html)
     assert len(ids) == len(set(ids))
-    used = re.findall(r'(?:href="|url\()#([^")]*)', html) + re.findall(
+    pointed = re.findall(r'(?:href="|url\()#([^")]*)', html) + re.findall(
         r'labelledby="([^"]*)"', html
     )
-    assert set(used) <= set(ids)
+    assert set(pointed) <= set(ids)
 
 
 # What it says
@@ -134,7 +151,7 @@ def test_numbers_are_those_of_the_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"budget": {"text": "4ep", "images": 80, "steps": 20, "epochs": 4.0}},
+        {"budget": budget(80), "ledger": ledger(4.2, 80, 8e9)},
         {"data": {**DATA, "fingerprint": "e" * 64}},
         {"model": {**MODEL, "hidden": 8}},
         {"settings": {**record("clmae", 0, 0.5)["settings"], "base_lr": 0.5}},
@@ -144,7 +161,7 @@ def test_unlike_runs_share_no_table(tmp_path: Path, change: dict[str, Any]) -> N
     put(tmp_path, "random-0", record("random", 0, 0.5))
     put(tmp_path, "clmae-0", record("clmae", 0, 0.6, **change))
     html = html_of(tmp_path)
-    tables = re.findall(r"(?s)<table.*?</table>", html)
+    tables = re.findall(r"(?s)<table.*?</table>", groups_of(html))
     assert not [table for table in tables if ">random</th>" in table and ">clmae</th>" in table]
     assert "2 groups" in plain(html)
     assert "clmae − random" not in html
@@ -184,8 +201,9 @@ def test_left_out_runs_are_named_and_the_exit_code_says_so(tmp_path: Path) -> No
     code, out = compare("--runs", str(store), "--out", str(tmp_path / "page"), "--json")
     assert code == 3
     found = {item["run"]: item["status"] for item in json.loads(out)["left_out"]}
-    unreadable = dict.fromkeys(("newer", "partial", "junk", "textual"), "unreadable")
-    assert found == {"broken": "failed", "twice": "repeated", **unreadable}
+    unreadable = dict.fromkeys(("newer", "junk", "textual"), "unreadable")
+    others = {"broken": "failed", "twice": "repeated", "partial": "unbudgeted"}
+    assert found == {**others, **unreadable}
     text = plain((tmp_path / "page" / "report.html").read_text())
     assert "Left out, and why" in text
     assert "E: it broke" in text

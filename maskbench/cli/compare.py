@@ -9,11 +9,14 @@ import typer
 from maskbench.cli.options import AsJson, Debug
 
 if TYPE_CHECKING:
-    from maskbench.report.frame import Group
+    from maskbench.report.frontier import Frontier
     from maskbench.report.means import Mean
     from maskbench.report.page import Report
+    from maskbench.report.reading import Unranked
+    from maskbench.report.views import Group
 
 LEFT_OUT = 3
+PAIRS = 8
 
 
 def compare(
@@ -28,10 +31,14 @@ def compare(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Compare runs: a table here, and one self-contained report.html.
+    """Compare runs: tables here, and one self-contained report.html.
+
+    Runs are ranked together only where they consumed the same: equal images, equal FLOPs or equal
+    time on one kind of machine. Which pairs cannot be compared is said, with the reason.
 
     Exit code 3 says that the page was made but something was left out of it: an unfinished,
-    failed, repeated or unreadable run, or a missing file. The page and the table name it.
+    failed, repeated or unreadable run, one whose ledger lacks something (listed, unranked), a
+    trial of a tuning, or a missing file. The page and the table name it.
 
     Examples:
       maskbench compare
@@ -87,34 +94,134 @@ def _json(report: "Report", path: Path, *, replaced: bool) -> None:
     from dataclasses import asdict
 
     from maskbench.cli import render
-    from maskbench.report.words import leaderboard
+    from maskbench.report.reach import reaches
 
-    rows = [
-        {"group": number, **row.plain(), "conditions": dict(group.conditions)}
-        for number, group in enumerate(report.groups, 1)
-        for row in leaderboard(group)
-    ]
-    left_out = [asdict(item) for item in report.left_out]
-    told = {"report": str(path), "replaced": replaced, "rows": rows, "left_out": left_out}
+    told = {
+        "report": str(path),
+        "replaced": replaced,
+        "rows": _json_rows(report),
+        "accuracy_against_cost": [
+            {"shots": found.shots, "conditions": dict(found.conditions), **point.plain()}
+            for found in report.frontiers
+            for point in found.points
+        ],
+        "epochs_to_baseline": [
+            {"group": number, **asdict(reach)}
+            for number, group in enumerate(report.groups, 1)
+            for reach in reaches(group)
+        ],
+        "not_compared": [asdict(pair) for pair in report.not_compared],
+        "missing_views": [asdict(view) for view in report.missing_views],
+        "left_out": [asdict(item) for item in report.left_out],
+    }
     render.as_json(told)
+
+
+def _json_rows(report: "Report") -> list[dict[str, Any]]:
+    """The leaderboards, a row per group and strategy, with all that is known of it."""
+    from maskbench.report import costs
+    from maskbench.report.frontier import standing
+    from maskbench.report.words import leaderboard, matched
+
+    rows = []
+    for number, group in enumerate(report.groups, 1):
+        spent = dict(costs.relative(group))
+        for row, entry in zip(leaderboard(group), group.entries, strict=True):
+            more = {
+                "conditions": dict(group.conditions),
+                "views": list(group.views),
+                "matched": matched(group),
+                "cost": {name: cost.plain() for name, cost in spent[entry.label].items()},
+                "non_dominated": standing(report.frontiers, entry),
+            }
+            rows.append({"group": number, **row.plain(), **more})
+    return rows
 
 
 def _tables(report: "Report") -> None:
     from dataclasses import asdict
 
     from maskbench.cli import render
-    from maskbench.report.words import verdict
 
     for group in report.groups:
-        facts = group.conditions
-        title = f"{facts['data']}, {facts['model'].partition(' (')[0]}, {facts['budget']}"
-        render.table(title, _rows(group))
-        typer.echo(f"{verdict(group)}\n")
+        _group(group)
     if report.differing:
         apart = f"{len(report.groups)} groups that differ in {', '.join(report.differing)}"
         typer.echo(f"The runs fall into {apart}: nothing is compared across groups.\n")
-    if report.left_out:
-        render.table("left out, and why", [asdict(item) for item in report.left_out])
+    for found in report.frontiers:
+        _against_cost(found)
+    _apart(report)
+    if report.unranked:
+        render.table("unranked", [_unranked(item) for item in report.unranked])
+    rest = [asdict(item) for item in report.left_out if item not in report.unranked]
+    if rest:
+        render.table("left out, and why", rest)
+
+
+def _unranked(item: "Unranked") -> dict[str, Any]:
+    from maskbench.cli.render import percent
+
+    return {
+        "run": item.run,
+        f"{item.shots or 'n'}-shot %": percent(item.accuracy),
+        "why": item.reason,
+    }
+
+
+def _group(group: "Group") -> None:
+    """A leaderboard, its verdict and what the strategies cost."""
+    from maskbench.cli import render
+    from maskbench.report import across, costs
+    from maskbench.report.reach import reaches
+    from maskbench.report.words import learning_rates, matched, verdict, views
+
+    facts = group.conditions
+    where = f"{facts['data']}, {facts['model'].partition(' (')[0]}"
+    equal = f"equal {views(group.views)}: " if len(group.entries) > 1 else ""
+    render.table(f"{where}, {equal}{', '.join(matched(group))}", _rows(group))
+    typer.echo(verdict(group))
+    if any(run.trials for run in group.runs):
+        typer.echo(learning_rates(group))
+    spent = [
+        {"strategy": label, **{n: "\n".join(costs.said(n, c)) for n, c in numbers.items()}}
+        for label, numbers in costs.relative(group)
+    ]
+    render.table("cost, and as a multiple of random's", spent)
+    rows = across.reached(reaches(group))
+    if rows:
+        render.table("epochs to random's final accuracy", rows)
+    typer.echo()
+
+
+def _against_cost(found: "Frontier") -> None:
+    from maskbench.cli import render
+    from maskbench.report import across
+
+    title = f"accuracy against cost, {found.shots}-shot %; non-dominated by FLOPs and by time"
+    rows = [
+        {name: cell for name, cell in point.items() if name != "seeds"}
+        for point in across.points(found)
+    ]
+    render.table(title, rows)
+
+
+def _apart(report: "Report") -> None:
+    """Views that nothing fills, and the first pairs that cannot be compared."""
+    for view in report.missing_views:
+        typer.echo(f"{view.why}\n  {view.command}" if view.command else view.why)
+    if report.missing_views:
+        typer.echo()
+    if report.not_compared:
+        typer.echo("what cannot be compared, and why")
+    for pair in report.not_compared[:PAIRS]:
+        typer.echo(f"  {pair.a} with {pair.b}: {pair.why}")
+        if pair.command:
+            typer.echo(f"    {pair.command}")
+    more = len(report.not_compared) - PAIRS
+    if more > 0:
+        typer.echo(f"  and {more} more pairs: the page and --json have them all")
+    if report.not_compared:
+        typer.echo()
 
 
 def _rows(group: "Group") -> list[dict[str, Any]]:
@@ -128,7 +235,7 @@ def _rows(group: "Group") -> list[dict[str, Any]]:
             f"{row.shots or 'n'}-shot %": _tight(row.accuracy),
             "vs random": _tight(row.difference, sign=True),
             "20-NN %": _tight(row.knn20),
-            "FLOPs": f"{row.flops_relative:.2f}x",
+            "FLOPs": f"{'' if row.flops_known else '≥'}{row.flops_relative:.2f}x",
             "time": "–" if row.seconds_relative is None else f"{row.seconds_relative:.2f}x",
             "minutes": row.training_seconds / 60,
         }

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,13 @@ import jinja2
 from markupsafe import Markup
 
 from maskbench.errors import StoreError
-from maskbench.report import pictures, tables, words
-from maskbench.report.frame import Group, LeftOut, groups, read, text
+from maskbench.report import across, costs, limits, pictures, tables, words
+from maskbench.report.apart import Pair, missing_views, not_compared
+from maskbench.report.frame import Run, text
+from maskbench.report.frontier import Frontier, frontiers
+from maskbench.report.reach import HOW, reaches
+from maskbench.report.reading import LeftOut, Unranked, read
+from maskbench.report.views import Entry, Group, groups
 
 NAME = "report.html"
 HERE = Path(__file__).parent
@@ -24,38 +29,89 @@ class Report:
     Args:
         html: The page.
         groups: Runs by what may be compared.
-        left_out: What the page does not show, and why; it says so itself.
-        differing: Conditions in which the groups differ.
+        left_out: What is not ranked, and why; the page says so itself.
+        differing: In what the groups differ.
+        not_compared: Pairs that share no group, and why.
+        missing_views: Views in which no two strategies are equal, and how to get there.
+        frontiers: Accuracy against cost, by like runs.
     """
 
     html: str
     groups: Sequence[Group]
     left_out: Sequence[LeftOut]
     differing: Sequence[str]
+    not_compared: Sequence[Pair]
+    missing_views: Sequence[Pair]
+    frontiers: Sequence[Frontier]
+
+    @property
+    def unranked(self) -> list[Unranked]:
+        """Finished runs whose ledger lacks something."""
+        return [item for item in self.left_out if isinstance(item, Unranked)]
+
+
+@dataclass
+class _Shown:
+    """What earlier groups of the page have shown in full: run to group's id."""
+
+    runs: dict[str, str] = field(default_factory=dict)
+
+    def new(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Entries of which something was not shown yet."""
+        return [e for e in entries if any(run.key not in self.runs for run in e.runs)]
+
+    def where(self, group: Group) -> list[str]:
+        """The groups that show runs of this one."""
+        found = (self.runs[run.key] for run in group.runs if run.key in self.runs)
+        return list(dict.fromkeys(found))
+
+    def add(self, group: Group, name: str) -> None:
+        """From here on a group's runs are shown under this id."""
+        for run in group.runs:
+            self.runs.setdefault(run.key, name)
 
 
 def make(folders: Sequence[Path]) -> Report:
     """A report of the runs in these folders."""
     runs, left_out = read(folders)
     found = groups(runs)
-    differing, parts = _differing(found), []
+    differing, parts, shown = _differing(found), [], _Shown()
     for number, group in enumerate(found, 1):
-        part, missing = _group(group, number, differing)
+        part, missing = _group(group, f"g{number}", differing, shown)
         parts.append(part)
-        left_out += missing
-    html = (
-        _environment()
-        .get_template("page.html")
-        .render(
-            style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 our own file
-            groups=parts,
-            differing=differing,
-            runs=len(runs),
-            left_out=left_out,
-            provenance=[tables.origin(run) for group in found for run in group.runs],
-        )
+        left_out += [item for item in missing if item not in left_out]
+    report = Report(
+        html="",
+        groups=found,
+        left_out=left_out,
+        differing=differing,
+        not_compared=not_compared(runs, found),
+        missing_views=missing_views(runs, found),
+        frontiers=frontiers(runs),
     )
-    return Report(html, found, left_out, differing)
+    return Report(**{**vars(report), "html": _html(report, parts, runs)})
+
+
+def _html(report: Report, parts: Sequence[dict[str, Any]], runs: Sequence[Run]) -> str:
+    template = _environment().get_template("page.html")
+    return template.render(
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 our own file
+        groups=parts,
+        titles={part["id"]: part["title"] for part in parts},
+        differing=report.differing,
+        runs=len(runs),
+        frontiers=[across.against_cost(f, f"cost{i}") for i, f in enumerate(report.frontiers, 1)],
+        not_compared=report.not_compared,
+        missing_views=report.missing_views,
+        unranked=report.unranked,
+        left_out=[item for item in report.left_out if not isinstance(item, Unranked)],
+        provenance=[tables.origin(run) for run in _each(report.groups)],
+    )
+
+
+def _each(found: Sequence[Group]) -> list[Run]:
+    """All runs once, in the order of the groups."""
+    return list({run.key: run for group in found for run in group.runs}.values())
 
 
 def write(report: Report, folder: Path) -> tuple[Path, bool]:
@@ -95,43 +151,84 @@ def _environment() -> jinja2.Environment:
 
 
 def _group(
-    group: Group, number: int, differing: Sequence[str]
+    group: Group, name: str, differing: Sequence[str], shown: _Shown
 ) -> tuple[dict[str, Any], list[LeftOut]]:
-    """Everything the template shows of a group, and files that were missing."""
-    name = f"g{number}"
-    losses, no_losses = pictures.losses(group, f"{name}-loss")
-    masks, no_masks = pictures.masks(group)
+    """Everything the template shows of a group, and files that were missing.
+
+    Where all its runs were shown before there are no figures, only links to them.
+    """
+    fresh, earlier = shown.new(group.entries), shown.where(group)
+    rows = words.leaderboard(group)
     part = {
         "id": name,
         "facts": tables.facts(group),
         "title": _title(group, differing),
         "verdict": words.verdict(group),
-        "rows": words.leaderboard(group),
+        "rows": rows,
+        "equal": words.views(group.views) if group.views else "",
+        "rates": words.learning_rates(group),
         "has_reference": group.reference is not None,
-        "curves": pictures.few_shot(group, f"{name}-curves"),
         "cost": tables.cost(group),
+        "relative": _relative(group),
         "machines": len({run.machine for run in group.runs}),
         "labels": [entry.label for entry in group.entries],
+        "reach": _reach(group),
+        "limits": limits.limits(group),
+        "full": bool(fresh),
+        "earlier": earlier,
+    }
+    if not fresh:
+        return part, []
+    losses, no_losses = pictures.losses(group, f"{name}-loss")
+    masks, no_masks = pictures.masks(fresh)
+    shown.add(group, name)
+    part |= {
+        "curves": pictures.few_shot(group, f"{name}-curves"),
         "losses": losses,
         "difficulty": pictures.difficulty(group, f"{name}-gap"),
         "masks": masks,
-        "limits": words.limits(group),
     }
     return part, [*no_masks, *no_losses]
+
+
+def _relative(group: Group) -> dict[str, Any]:
+    """The cost table relative to random."""
+    rows = [
+        (label, [costs.said(name, cost) for name, cost in numbers.items()])
+        for label, numbers in costs.relative(group)
+    ]
+    silent = [entry.label for entry in group.entries if not entry.says_cost]
+    return {"names": list(costs.NUMBERS), "rows": rows, "silent": silent}
+
+
+def _reach(group: Group) -> dict[str, Any] | None:
+    """Epochs to the baseline's accuracy; None where there is nothing to reach."""
+    if group.reference is None or len(group.entries) < 2 or "images" not in group.views:
+        return None
+    return {
+        "rows": across.reached(reaches(group)),
+        "shots": max(group.shots, default=0),
+        "how": HOW,
+    }
 
 
 def _title(group: Group, differing: Sequence[str]) -> str:
     """The group in a few words, with what sets it apart."""
     record, given = group.runs[0].record, group.conditions
     data = given["data"] if "data" in differing else record["data"]["name"]
-    parts = [data, record["model"]["preset"], f"{record['budget']['epochs']:g} epochs"]
+    parts = [data, record["model"]["preset"]]
     parts += [given[name].replace("_", " ") for name in ("hidden", "recipe") if name in differing]
-    return text(", ".join(parts))
+    equal = (
+        f"equal {words.views(group.views)}" if len(group.entries) > 1 else group.entries[0].label
+    )
+    return text(f"{', '.join(parts)}, {equal}: {', '.join(words.matched(group))}")
 
 
 def _differing(found: Sequence[Group]) -> list[str]:
-    """The conditions in which the groups are not all equal."""
+    """In what the groups are not all equal: conditions, and the budget."""
     if len(found) < 2:
         return []
     names = found[0].conditions
-    return [name for name in names if len({group.conditions[name] for group in found}) > 1]
+    unlike = [name for name in names if len({group.conditions[name] for group in found}) > 1]
+    alike = {tuple(group.conditions.values()) for group in found}
+    return [*unlike, *(["budget"] if len(alike) < len(found) else [])]

@@ -1,5 +1,6 @@
 """The page's figures: numbers of a group into curves and pictures of masks."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from maskbench import figures
 from maskbench.errors import StoreError
 from maskbench.figures import curves
 from maskbench.figures import masks as drawn
-from maskbench.report.frame import PIXELS, TRAINED, UNTRAINED, Entry, Group, LeftOut, Run
+from maskbench.report.frame import PIXELS, TRAINED, UNTRAINED, Run
+from maskbench.report.reading import LeftOut
 from maskbench.report.tape import Tape, read_masks
+from maskbench.report.views import Entry, Group
 from maskbench.report.words import share
 from maskbench.results import MASKS, METRICS, read_metrics
 
@@ -112,10 +115,10 @@ def difficulty(group: Group, name: str) -> dict[str, Any] | None:
     return {"svg": Markup(svg), "moments": moments, "table": table, "images": images}  # noqa: S704
 
 
-def masks(group: Group) -> tuple[dict[str, Any] | None, list[LeftOut]]:
+def masks(entries: Sequence[Entry]) -> tuple[dict[str, Any] | None, list[LeftOut]]:
     """Masks of the same images over training, for one run per strategy."""
     found, missing = [], []
-    for entry in group.entries:
+    for entry in entries:
         run, tape, problems = _tape(entry)
         missing += problems
         if run and tape:

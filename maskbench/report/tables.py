@@ -3,23 +3,22 @@
 from collections.abc import Callable
 from typing import Any
 
-from maskbench.report.frame import Entry, Group, Run, text
-from maskbench.report.words import big, command, count, duration
-from maskbench.shape import PRESETS
-from maskbench.spec import Request
+from maskbench.report.again import again
+from maskbench.report.frame import Run, text
+from maskbench.report.views import Entry, Group
+from maskbench.report.words import big, count, duration, epochs, learning_rates, matched
 
 Cells = list[str]
 Section = tuple[str, list[tuple[str, Cells]]]
-TIMES = ("training", "data", "step", "strategy")
-BEFORE = "setup"
-OFF_BUDGET = ("paused", "probes")
+PARTS = ("data", "step", "strategy", "compilation")
+OFF_BUDGET = ("paused", "checkpoint", "probes")
 
 
 def facts(group: Group) -> list[tuple[str, str]]:
     """What all runs of a group share."""
     run = group.runs[0]
     record = run.record
-    data, model, budget = record["data"], record["model"], record["budget"]
+    data, model = record["data"], record["model"]
     size = f"{model['width']} × {model['depth']}"
     classes = f"{len(data['classes'])} classes, " if data.get("classes") else "no classes, "
     seeds = sorted({len(entry.runs) for entry in group.entries})
@@ -27,8 +26,9 @@ def facts(group: Group) -> list[tuple[str, str]]:
         ("Data", f"{data['name']}: {classes}{data['train']:,} train, {data['test']:,} test images"),
         ("Model", f"{model['preset']}: ViT {size}, {model['image']} px, patch {model['patch']}"),
         ("Hidden", group.conditions["hidden"]),
-        ("Budget", f"{budget['images']:,} images = {budget['epochs']:g} epochs"),
+        ("Budget", _budget(group)),
         ("Recipe", group.conditions["recipe"].replace("_", " ")),
+        ("Learning rate", learning_rates(group).partition(": ")[2].rstrip(".")),
         ("Seeds", " to ".join(str(n) for n in (seeds[0], seeds[-1])) + " per strategy")
         if len(seeds) > 1
         else ("Seeds", f"{count(seeds[0], 'seed')} per strategy"),
@@ -36,41 +36,77 @@ def facts(group: Group) -> list[tuple[str, str]]:
     return [(name, text(value)) for name, value in found]
 
 
+def _budget(group: Group) -> str:
+    """The equal amounts; epochs where images are among them."""
+    amounts = matched(group)
+    if "images" in group.views:
+        run = group.runs[0]
+        amounts[0] += f" = {epochs(run, run.cost('images') or 0):g} epochs"
+    return "; ".join(amounts)
+
+
 def cost(group: Group) -> list[Section]:
     """The ledger, a column per strategy, means over seeds."""
-    parts = _keys(group, "flops")
-    others = [key for key in _keys(group, "seconds") if key not in (*TIMES, BEFORE, *OFF_BUDGET)]
-    on, off = (*TIMES[1:], *others), OFF_BUDGET
+    on_clock = ("training", "setup", *PARTS, *OFF_BUDGET)
+    others = [key for key in _keys(group, "seconds") if key not in on_clock]
     amount = [
         _line(group, "images seen", "images"),
         _line(group, "distinct images", "images_distinct"),
-        ("epochs", [f"{e.runs[0].record['budget']['epochs']:g}" for e in group.entries]),
+        ("epochs", [f"{_epochs(entry):.3g}" for entry in group.entries]),
         _line(group, "steps", "steps"),
-    ]
-    compute = [
-        _line(group, "total", "flops_total", form=big),
-        *(_line(group, f"of it {text(part)}", "flops", part, form=big) for part in parts),
-        _line(group, "relative to random", "flops_relative_to_random", form=_times),
+        _line(group, "tokens encoded", "tokens_encoded", form=_big),
     ]
     time = [
-        _line(group, "training", "seconds", "training", form=duration),
-        *(_line(group, f"of it {text(key)}", "seconds", key, form=duration) for key in on),
-        _line(group, "setup (before training)", "seconds", BEFORE, form=duration),
-        *(_line(group, f"{key} (off the budget)", "seconds", key, form=duration) for key in off),
+        _line(group, "on the clock", "seconds_total", form=duration),
+        _line(group, "of it setup (before training)", "seconds", "setup", form=duration),
+        _line(group, "of it training", "seconds", "training", form=duration),
+        *(
+            _line(group, f"of training {text(key)}", "seconds", key, form=duration)
+            for key in (*PARTS, *others)
+        ),
+        *(
+            _line(group, f"{key} (off the clock)", "seconds", key, form=duration)
+            for key in OFF_BUDGET
+        ),
         _line(group, "images per second", "images_per_s", form=lambda v: f"{v:,.1f}"),
     ]
     machine = [
         _line(group, "peak host memory", "peak_memory_bytes", "host", form=_bytes),
         _line(group, "peak GPU memory", "peak_memory_bytes", "device", form=_bytes),
+        _line(group, "energy, kJ", "energy_joules", form=lambda v: f"{v / 1000:,.2f}"),
         ("device", [_machines(entry, "device") for entry in group.entries]),
         ("threads", [_machines(entry, "threads") for entry in group.entries]),
     ]
     return [
         ("Amount", amount),
-        ("FLOPs, 2 per multiply-add", compute),
+        ("FLOPs, 2 per multiply-add", _compute(group)),
         ("Time", time),
         ("Machine", machine),
     ]
+
+
+def _compute(group: Group) -> list[tuple[str, Cells]]:
+    """FLOPs by part; with a bound where a strategy does not say what it costs."""
+    label, cells = _line(group, "total", "flops_total", form=_big)
+    bounds = ["" if entry.says_cost else "≥ " for entry in group.entries]
+    return [
+        (label, [bound + cell for bound, cell in zip(bounds, cells, strict=True)]),
+        *(
+            _line(group, f"of it {text(part)}", "flops", part, form=_big)
+            for part in _keys(group, "flops")
+        ),
+        _line(group, "prior (listed, not added)", "flops_prior", form=_big),
+        _line(group, "relative to random, per image", "flops_relative_to_random", form=_times),
+    ]
+
+
+def _epochs(entry: Entry) -> float:
+    found = entry.mean(lambda run: epochs(run, run.cost("images") or 0))
+    return found.value if found else 0.0
+
+
+def _big(value: float) -> str:
+    return big(value).strip()
 
 
 def _keys(group: Group, part: str) -> list[str]:
@@ -122,16 +158,5 @@ def origin(run: Run) -> dict[str, Any]:
     return {
         "id": run.id,
         "facts": [(name, text(value)) for name, value in found.items()],
-        "command": command(record["settings"], _defaults(record)),
+        "command": again(run),
     }
-
-
-def _defaults(record: Any) -> dict[str, Any]:
-    """What ``maskbench run`` would choose by itself; the machine's own choices are not among it."""
-    model = record["model"]
-    patches = (model["image"] // model["patch"]) ** 2
-    fields = {name: field.default for name, field in Request.model_fields.items()}
-    preset = PRESETS.get(record["settings"].get("model"))
-    recipe = {"batch": preset.batch, "base_lr": preset.base_lr} if preset else {}
-    machine = {"device": None, "precision": None, "budget": None}
-    return {**fields, **machine, **recipe, "hidden": patches - patches // 4}

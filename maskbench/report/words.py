@@ -1,15 +1,15 @@
 """Numbers and facts as words; says only what the runs have earned."""
 
-import json
 import math
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from maskbench.report.frame import TRAINED, UNTRAINED, Entry, Group, Run, flat, text
+from maskbench.report.frame import TRAINED, UNTRAINED, Run, text
 from maskbench.report.means import SEEDS_FOR_INTERVAL, Mean
+from maskbench.report.views import Entry, Group
 
+SAID = {"images": "images", "flops": "FLOPs", "seconds": "time"}
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -26,9 +26,11 @@ class Row:
     difference: Mean | None
     over_untrained: Mean | None
     flops_relative: float
+    flops_known: bool
     seconds_relative: float | None
     images_per_s: float
     training_seconds: float
+    learning_rate: str
     prior: str
 
     def plain(self) -> dict[str, Any]:
@@ -63,11 +65,32 @@ def _row(group: Group, entry: Entry) -> Row:
         difference=paired,
         over_untrained=entry.mean(margin),
         flops_relative=_sure(entry.mean(lambda run: run.cost("flops_relative_to_random"))),
+        flops_known=entry.says_cost,
         seconds_relative=_relative_seconds(group, entry),
         images_per_s=_sure(entry.mean(lambda run: run.cost("images_per_s"))),
         training_seconds=_sure(entry.mean(lambda run: run.cost("seconds", "training"))),
+        learning_rate=_learning_rate(entry),
         prior=_prior(entry),
     )
+
+
+def _learning_rate(entry: Entry) -> str:
+    """The rate its runs used and how it was found."""
+
+    def one(run: Run) -> str:
+        found = f"chosen from {count(run.trials, 'trial')}" if run.trials else "not tuned"
+        return text(f"{run.record['settings'].get('base_lr')}, {found}")
+
+    return "; ".join(dict.fromkeys(one(run) for run in entry.runs))
+
+
+def learning_rates(group: Group) -> str:
+    """One sentence on the strategies' learning rates; shared by all if none was tuned."""
+    rates = {row.strategy: row.learning_rate for row in leaderboard(group)}
+    if len(set(rates.values())) == 1:
+        return f"Base learning rate: {next(iter(rates.values()))}."
+    listed = "; ".join(f"{strategy} {rate}" for strategy, rate in rates.items())
+    return f"Base learning rates: {listed}."
 
 
 def _prior(entry: Entry) -> str:
@@ -135,6 +158,34 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def consumed(view: str, value: float) -> str:
+    """An amount with its unit: ``10,000 images``, ``5.46 TFLOP``, ``87 s``."""
+    if view == "flops":
+        return f"{big(value)}FLOP"
+    return clock(value) if view == "seconds" else f"{value:,.0f} images"
+
+
+def clock(seconds: float) -> str:
+    """Seconds with three digits or more, so that equal ones look equal and others do not."""
+    if seconds < 600:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.2f} h"
+
+
+def views(names: Sequence[str]) -> str:
+    """Views as a person says them: ``images, FLOPs and time``."""
+    said = [SAID[name] for name in names]
+    return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+
+
+def matched(group: Group) -> list[str]:
+    """The amounts in which all runs of a group are equal."""
+    where = {"seconds": f" on {group.runs[0].machine}"}
+    return [
+        f"{consumed(view, group.typical(view))}{where.get(view, '')}" for view in group.views
+    ] or [f"a budget of {consumed(*group.runs[0].planned)}"]
+
+
 def verdict(group: Group) -> str:
     """What this group of runs has earned to say, in one sentence."""
     rows = [row for row in leaderboard(group) if row.difference]
@@ -143,14 +194,14 @@ def verdict(group: Group) -> str:
     if not group.shots:
         return "These runs have no probes: this page compares their cost and their masks only."
     if group.reference is None:
-        return f"Random masking was not run under these conditions: nothing to set apart.{few}"
+        return f"No run of random masking matches: nothing to set apart.{few}"
     if not rows:
         alone = len(group.entries) == 1
         why = "Only random masking was run" if alone else "No seed is shared with random masking"
         return f"{why}: nothing to set apart yet.{few}"
     shots = f"Accuracy with {count(group.shots[-1], 'labelled image')} per class"
     listed = "; ".join(_difference(row) for row in rows)
-    return f"{shots}: {listed}.{few}"
+    return f"{shots} at equal {views(group.views)}: {listed}.{few}"
 
 
 def _difference(row: Row) -> str:
@@ -170,102 +221,7 @@ def _few(n: int) -> str:
     return f" With {count(n, 'seed')} there is no interval and no verdict."
 
 
-def limits(group: Group) -> list[str]:
-    """What the group cannot tell, from its facts."""
-    found = [_limit_seeds(group)]
-    below = [row.strategy for row in leaderboard(group) if _below(row.over_untrained)]
-    if below:
-        found.append(
-            f"Not above an untrained encoder: {', '.join(below)}. Under this budget pretraining "
-            "has not paid off there, so differences between strategies say little."
-        )
-    compared = [row for row in leaderboard(group) if row.difference and row.difference.half]
-    if len(compared) > 1:
-        found.append(
-            f"The {len(compared)} intervals hold one at a time; they are not corrected for being "
-            f"{len(compared)} comparisons."
-        )
-    run = group.runs[0]
-    if run.classes:
-        found.append(
-            f"Everything was probed on {text(run.record['data']['name'])} alone, with the encoder "
-            "frozen: other data, full fine-tuning or dense tasks may order strategies otherwise."
-        )
-    found.append(_limit_scale(group))
-    found += _limit_seconds(group)
-    versions = {_versions(run) for run in group.runs}
-    if len(versions) > 1:
-        found.append("The runs come from different versions of the code or of its libraries.")
-    return [sentence for sentence in found if sentence]
-
-
-def _below(margin: Mean | None) -> bool:
-    return margin is not None and margin.value <= 0
-
-
-def _limit_seeds(group: Group) -> str:
-    fewest = min(len(entry.runs) for entry in group.entries)
-    if fewest < SEEDS_FOR_INTERVAL:
-        return (
-            f"At least one strategy has only {count(fewest, 'seed')}: how much a number would move "
-            "with another seed is not known here, so small differences mean nothing yet."
-        )
-    return (
-        f"The intervals are over {fewest} or more seeds of the same recipe; they do not cover "
-        "other learning rates, hidden shares or schedules."
-    )
-
-
-def _limit_scale(group: Group) -> str:
-    run = group.runs[0]
-    model, budget = run.record["model"], run.record["budget"]
-    return text(
-        f"The scale is {model['preset']} ({model['width']} wide, {model['depth']} blocks, "
-        f"{model['image']} px) for {budget['epochs']:g} epochs: what holds here need not hold at "
-        "other sizes or longer schedules. The recipe is shared, not tuned per strategy."
-    )
-
-
-def _limit_seconds(group: Group) -> list[str]:
-    found = []
-    if len({run.machine for run in group.runs}) > 1:
-        found.append("Not all runs used the same kind of machine; seconds compare within one only.")
-    busy = [run for run in group.runs if _load(run) > 1]
-    if busy:
-        worst = max(_load(run) for run in busy)
-        found.append(
-            f"Seconds are those of a busy machine: {count(len(busy), 'run')} began with up to "
-            f"{worst:.1f} processes waiting per core. FLOPs are counted and do not depend on it."
-        )
-    return found
-
-
-def _load(run: Run) -> float:
-    provenance = run.record["provenance"]
-    load, cores = provenance.get("load"), provenance["device"].get("cores")
-    known = isinstance(load, int | float) and isinstance(cores, int) and cores > 0
-    return load / cores if known else 0.0
-
-
-def _versions(run: Run) -> str:
-    provenance = run.record["provenance"]
-    return json.dumps([provenance["versions"], provenance["commit"]], sort_keys=True)
-
-
-def command(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """The command that makes a run with these settings."""
-    words = ["maskbench", "run", "--strategy", str(settings["strategy"])]
-    for key in ("budget", "data", "model", "hidden", "batch", "base_lr", "limit", "draws"):
-        words += _option(key, settings.get(key), defaults.get(key))
-    for key in ("max_bad", "seed", "device", "precision"):
-        words += _option(key, settings.get(key), defaults.get(key))
-    words += ["--compile"] if settings.get("compile") else []
-    for key, value in flat(settings.get("strategy_settings") or {}).items():
-        words += ["--set", f"{key}={value}"]
-    return text(shlex.join(words))
-
-
-def _option(key: str, value: Any, default: Any) -> Sequence[str]:
-    if value is None or value == default:
-        return []
-    return [f"--{'lr' if key == 'base_lr' else key.replace('_', '-')}", str(value)]
+def epochs(run: Run, images: float) -> float:
+    """So many images in passes over the data the run was trained on."""
+    budget = run.record["budget"]
+    return float(images * budget["epochs"] / budget["images"])

@@ -1,0 +1,108 @@
+"""Accuracy against cost: a panel per cost, the points that nothing dominates joined by steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from maskbench import figures
+from maskbench.figures.curves import BASE, LONGEST
+
+WIDTH, PANEL, ROW = 7.4, 2.75, 0.21
+LEFT, GAP, BOTTOM, TOP = 0.62, 0.42, 0.5, 0.28
+SPAN = 1.6
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A strategy under a budget; ``best`` if nothing dominates it."""
+
+    look: figures.Look
+    cost: float
+    accuracy: float
+    band: tuple[float, float] | None
+    best: bool
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One cost with its axis; ``unit`` writes a tick."""
+
+    title: str
+    unit: FuncFormatter
+    dots: Sequence[Dot]
+
+
+def frontier(
+    panels: Sequence[Panel], key: Sequence[tuple[str, figures.Look]], *, name: str, label: str
+) -> str:
+    """Panels side by side with one key below, as inline SVG.
+
+    Args:
+        panels: One or two, each with at least one dot; accuracies from 0 to 1.
+        key: Strategies and their looks.
+        name: Unique in the page.
+        label: For those who do not see it.
+    """
+    rows = -(-len(key) // 3)
+    height = TOP + PANEL + BOTTOM + ROW * (rows + 1)
+    wide = (WIDTH - LEFT - GAP - 0.1) / 2
+    with figures.style():
+        figure = Figure(figsize=(WIDTH, height))
+        first: Axes | None = None
+        for rank, panel in enumerate(panels):
+            left = (LEFT + rank * (wide + GAP)) / WIDTH
+            bottom = (height - TOP - PANEL) / height
+            axes = figure.add_axes((left, bottom, wide / WIDTH, PANEL / height), sharey=first)
+            axes.tick_params(length=3, labelleft=first is None)
+            _draw(axes, panel)
+            first = first or axes
+        if first:
+            first.set_ylabel("test accuracy, %")
+        _key(figure, key, rows)
+        return figures.as_svg(figure, name=name, label=label)
+
+
+def _draw(axes: Axes, panel: Panel) -> None:
+    best = sorted((dot.cost, 100 * dot.accuracy) for dot in panel.dots if dot.best)
+    axes.step(*zip(*best, strict=True), where="post", color=BASE.colour, linewidth=1.2, zorder=2)
+    for dot in panel.dots:
+        if dot.band:
+            ends = [100 * end for end in dot.band]
+            axes.plot([dot.cost] * 2, ends, color=dot.look.colour, linewidth=1, alpha=0.5, zorder=2)
+        face = dot.look.colour if dot.best else "none"
+        style: dict[str, Any] = {
+            "marker": dot.look.marker,
+            "color": dot.look.colour,
+            "markerfacecolor": face,
+        }
+        axes.plot([dot.cost], [100 * dot.accuracy], linestyle="none", markersize=7, **style)
+    axes.set_xscale("log")
+    costs = [dot.cost for dot in panel.dots]
+    low, high = min(costs), max(costs)
+    middle, reach = (low * high) ** 0.5, max((high / low) ** 0.5 * 1.18, SPAN)
+    axes.set_xlim(middle / reach, middle * reach)
+    few = (1.0, 2.0, 5.0) if reach < 8 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=few))
+    axes.xaxis.set_major_formatter(panel.unit)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=False, axis="x")
+    axes.set_xlabel(panel.title)
+
+
+def _key(figure: Figure, key: Sequence[tuple[str, figures.Look]], rows: int) -> None:
+    """Markers with their strategies in three columns under the panels."""
+    axes = figure.add_axes((0, 0, 1, ROW * (rows + 0.5) / figure.get_figheight()))
+    axes.set_axis_off()
+    axes.set_xlim(0, 3)
+    axes.set_ylim(rows + 0.5, 0)
+    for rank, (text, look) in enumerate(key):
+        across, down = rank % 3 + 0.25, rank // 3 + 0.5
+        axes.plot([across], [down], linestyle="none", marker=look.marker, color=look.colour)
+        short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+        axes.annotate(
+            short, xy=(across + 0.06, down), va="center", parse_math=False, annotation_clip=False
+        )

@@ -1,0 +1,96 @@
+"""What a group of runs cannot tell, from its facts."""
+
+import json
+
+from maskbench.report.frame import Run, text
+from maskbench.report.means import SEEDS_FOR_INTERVAL, Mean
+from maskbench.report.views import Group
+from maskbench.report.words import count, epochs, leaderboard
+
+
+def limits(group: Group) -> list[str]:
+    """What the group cannot tell, from its facts."""
+    found = [_limit_seeds(group)]
+    below = [row.strategy for row in leaderboard(group) if _below(row.over_untrained)]
+    if below:
+        found.append(
+            f"Not above an untrained encoder: {', '.join(below)}. Under this budget pretraining "
+            "has not paid off there, so differences between strategies say little."
+        )
+    compared = [row for row in leaderboard(group) if row.difference and row.difference.half]
+    if len(compared) > 1:
+        found.append(
+            f"The {len(compared)} intervals hold one at a time; they are not corrected for being "
+            f"{len(compared)} comparisons."
+        )
+    run = group.runs[0]
+    if run.classes:
+        found.append(
+            f"Everything was probed on {text(run.record['data']['name'])} alone, with the encoder "
+            "frozen: other data, full fine-tuning or dense tasks may order strategies otherwise."
+        )
+    found.append(_limit_scale(group))
+    found += _limit_seconds(group)
+    versions = {_versions(run) for run in group.runs}
+    if len(versions) > 1:
+        found.append("The runs come from different versions of the code or of its libraries.")
+    return [sentence for sentence in found if sentence]
+
+
+def _below(margin: Mean | None) -> bool:
+    return margin is not None and margin.value <= 0
+
+
+def _limit_seeds(group: Group) -> str:
+    fewest = min(len(entry.runs) for entry in group.entries)
+    if fewest < SEEDS_FOR_INTERVAL:
+        return (
+            f"At least one strategy has only {count(fewest, 'seed')}: how much a number would move "
+            "with another seed is not known here, so small differences mean nothing yet."
+        )
+    return (
+        f"The intervals are over {fewest} or more seeds of the same recipe; they do not cover "
+        "other learning rates, hidden shares or schedules."
+    )
+
+
+def _limit_scale(group: Group) -> str:
+    run = group.runs[0]
+    model = run.record["model"]
+    longest = max(epochs(run, run.cost("images") or 0) for run in group.runs)
+    tuned = (
+        "Only the learning rate was chosen per strategy; the rest of the recipe is shared."
+        if run.trials
+        else "The recipe is shared, not tuned per strategy."
+    )
+    return text(
+        f"The scale is {model['preset']} ({model['width']} wide, {model['depth']} blocks, "
+        f"{model['image']} px) for {longest:.3g} epochs: what holds here need not hold at "
+        f"other sizes or longer schedules. {tuned}"
+    )
+
+
+def _limit_seconds(group: Group) -> list[str]:
+    found = []
+    if len({run.machine for run in group.runs}) > 1:
+        found.append("Not all runs used the same kind of machine; seconds compare within one only.")
+    busy = [run for run in group.runs if _load(run) > 1]
+    if busy:
+        worst = max(_load(run) for run in busy)
+        found.append(
+            f"Seconds are those of a busy machine: {count(len(busy), 'run')} began with up to "
+            f"{worst:.1f} processes waiting per core. FLOPs are counted and do not depend on it."
+        )
+    return found
+
+
+def _load(run: Run) -> float:
+    provenance = run.record["provenance"]
+    load, cores = provenance.get("load"), provenance["device"].get("cores")
+    known = isinstance(load, int | float) and isinstance(cores, int) and cores > 0
+    return load / cores if known else 0.0
+
+
+def _versions(run: Run) -> str:
+    provenance = run.record["provenance"]
+    return json.dumps([provenance["versions"], provenance["commit"]], sort_keys=True)

@@ -1,0 +1,119 @@
+"""Run folders sorted: runs that may be ranked, and everything else with the reason."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskbench.errors import StoreError
+from maskbench.report.frame import TRAINED, Run, text, variant
+from maskbench.results import LEDGER, read_record
+
+MAY_BE_NULL = {
+    "peak_memory_bytes.device", "machine.load_before", "machine.load_after", "energy_joules",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Something a report does not rank.
+
+    Args:
+        run: Which run.
+        status: ``failed``, ``running``, ``unreadable``, ``trial``, ``missing file``...
+        reason: Why, in words.
+    """
+
+    run: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unranked(LeftOut):
+    """A finished run whose ledger lacks something: listed with its accuracy, compared to nothing.
+
+    Args:
+        strategy: Its name.
+        seed: Its seed.
+        shots: The largest number of labelled images per class it was probed with.
+        accuracy: With these; from 0 to 1.
+    """
+
+    strategy: str
+    seed: int
+    shots: int | None
+    accuracy: float | None
+
+
+def lacking(ledger: Any) -> list[str]:
+    """What a ledger must say and does not; a part that is not there at all is named once."""
+    missing = []
+    for name in LEDGER:
+        part, _, key = name.rpartition(".")
+        within = ledger.get(part) if part and isinstance(ledger, Mapping) else ledger
+        found = within.get(key, ...) if isinstance(within, Mapping) else ...
+        if found is ... or (found is None and name not in MAY_BE_NULL):
+            there = not part or isinstance(within, Mapping)
+            missing.append(name.replace(".", " ") if there else part)
+    return list(dict.fromkeys(missing))
+
+
+def read(folders: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
+    """Runs that may be ranked, and everything else with the reason why it may not."""
+    found = [_read(folder) for folder in folders]
+    left_out = [item for item in found if isinstance(item, LeftOut)]
+    kept, repeated = _first_of_each(item for item in found if isinstance(item, Run))
+    return kept, sorted([*left_out, *repeated], key=lambda item: (item.run, item.reason))
+
+
+def _read(folder: Path) -> Run | LeftOut:
+    name = text(folder.name)
+    try:
+        record = read_record(folder)
+        if record["status"] != "finished":
+            why = text(record.get("error") or "it has not finished")
+            return LeftOut(name, text(record["status"]), why)
+        if record["settings"].get("scored_on", "test") != "test":
+            why = "a trial of maskbench tune, scored on development images: never compared"
+            return LeftOut(name, "trial", why)
+        run, missing = Run.of(folder, record), lacking(record["ledger"])
+        if missing:
+            return _unranked(run, missing)
+        run.check()
+    except StoreError as error:
+        why = str(error).replace(str(folder), folder.name)
+        return LeftOut(name, "unreadable", text(why))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        why = f"its record is not whole: {type(error).__name__} {error}"
+        return LeftOut(name, "unreadable", text(why))
+    return run
+
+
+def _unranked(run: Run, missing: Sequence[str]) -> Unranked:
+    shots = max(run.scores.get(TRAINED, {}), default=None)
+    score = None if shots is None else run.accuracy(TRAINED, shots)
+    why = f"its ledger lacks {', '.join(missing)}"
+    return Unranked(run.id, "unbudgeted", why, variant(run)[0], run.seed, shots, score)
+
+
+def _first_of_each(runs: Iterable[Run]) -> tuple[list[Run], list[LeftOut]]:
+    """The run that was started first counts, so that nobody repeats one until it looks good.
+
+    Only one that was probed during training as well may take its place.
+    """
+    kept: dict[tuple[Any, ...], Run] = {}
+    repeated = []
+    for run in sorted(runs, key=lambda run: (len(run.moments) < 2, *_order(run))):
+        timed = run.machine if run.planned[0] == "seconds" else None
+        given = (*run.conditions.values(), *run.planned, timed, str(variant(run)), run.seed)
+        first = kept.setdefault(given, run)
+        if first is not run:
+            before = "came first" if _order(first) < _order(run) else "was probed during training"
+            why = f"the same strategy, seed, budget and conditions as {first.id}, which {before}"
+            repeated.append(LeftOut(run.id, "repeated", why))
+    return list(kept.values()), repeated
+
+
+def _order(run: Run) -> tuple[str, int, str]:
+    return run.started, len(run.id), run.id
