@@ -102,8 +102,8 @@ def test_the_forecast_of_a_ratio_is_what_it_costs(go: Go) -> None:
 
 @pytest.mark.parametrize("strategy", ["random", "clmae", "ratio+hpm", "prototypes"])
 def test_a_budget_of_flops_from_the_command_line(go: Go, strategy: str) -> None:
-    words = ("--strategy", strategy, "--set", "prototypes.clusters=4")
-    words = words if strategy == "prototypes" else words[:2]
+    words = ["--strategy", strategy]
+    words += ["--set", "prototypes.clusters=4"] if strategy == "prototypes" else []
     record = run(go, *words, "--budget", "20Gflop")
     ledger = record["ledger"]
     assert record["budget"]["unit"] == "flops"
