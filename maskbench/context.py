@@ -161,6 +161,8 @@ class Context:
         peak_learning_rate: Its maximum over the run.
         device: Where tensors live.
         model: What the model can do for a strategy.
+        flops_left: FLOPs of the budget that are left after this step, for work beside the steps;
+            infinite where the budget counts something else.
         purpose: Prefix of every stream drawn here, so that a look at masks disturbs no training.
     """
 
@@ -175,6 +177,7 @@ class Context:
     peak_learning_rate: float
     device: torch.device
     model: ModelView
+    flops_left: float = math.inf
     purpose: str = "train"
 
     def generator(self, purpose: str, device: torch.device | str | None = None) -> torch.Generator:

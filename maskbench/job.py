@@ -156,6 +156,7 @@ class Job:
             peak_learning_rate=self.schedule.peak,
             device=self.device,
             model=ModelView(self.model),
+            flops_left=turn.flops_left,
             purpose=purpose,
         )
 

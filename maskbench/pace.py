@@ -5,6 +5,7 @@ budget counts. What was consumed before the first step (a strategy's setup) is p
 the schedules run over what is left.
 """
 
+import math
 import statistics
 from collections import Counter, deque
 from collections.abc import Callable
@@ -31,6 +32,7 @@ class Turn:
         share: Share of the budget that was consumed before it.
         progress: The same, stretched to be 0 at the first and 1 at the last step.
         middle: Share consumed half way through it (for the learning rate).
+        flops_left: FLOPs of the budget left after it; infinite where it counts something else.
     """
 
     step: int
@@ -38,6 +40,7 @@ class Turn:
     share: float
     progress: float
     middle: float
+    flops_left: float = math.inf
 
 
 class Pace:
@@ -131,8 +134,8 @@ class Prices:
 class FlopPace(LivePace):
     """A budget of FLOPs; the last batch is cut, so that it is met to within one image.
 
-    It is never exceeded by a step's own FLOPs. Only what a strategy spends beside the steps (a look
-    at the whole data set) can exceed it, within the last step, because nobody knows it before.
+    It is never exceeded by a step's own FLOPs. What a strategy spends beside the steps (a look at the
+    whole data set) is nobody's to know before: it should stay within ``Turn.flops_left``.
 
     Args:
         plan: What the budget is expected to buy.
@@ -164,9 +167,10 @@ class FlopPace(LivePace):
         image = self._prices.image(self._prices.hidden(progress))
         images = min(self.plan.batch, (total - consumed) // image)
         if images <= 0:
-            return Turn(self.steps, 0, 1.0, 1.0, 1.0)
+            return Turn(self.steps, 0, 1.0, 1.0, 1.0, 0)
         middle = min((2 * consumed + images * image) / (2 * usable), 1.0)
-        return Turn(self.steps, images, share, progress, middle)
+        left = total - consumed - images * image
+        return Turn(self.steps, images, share, progress, middle, left)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on."""

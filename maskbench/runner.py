@@ -155,6 +155,7 @@ def first_record(folder: Path, typed: str, planned: Planned, expected: Forecast)
         "strategy": {
             "name": settings.strategy,
             "settings": settings.strategy_settings,
+            "changed": strategy.settings.model_dump(mode="json", exclude_defaults=True),
             "family": strategy.family,
             "source": strategy.source,
             "summary": strategy.summary,

@@ -77,9 +77,13 @@ class AMT(MaskStrategy):
     def after_step(
         self, batch: Batch, outcome: Outcome, context: Context
     ) -> Mapping[str, Tensor | float]:
-        """Look at the whole data set when it is time; not at the end, where it would be unused."""
+        """Look at the whole data set when it is time; not at the end, where it would be unused.
+
+        Nor where the rest of a FLOP budget does not pay for it.
+        """
         due = math.floor(context.progress / self.settings.every + 1e-9)
-        if due > self._looks and context.progress < 1:
+        paid = self._look_flops(context) <= context.flops_left
+        if due > self._looks and context.progress < 1 and paid:
             self.refresh(context)
             self._looks = due
         return {"amt/looks": float(self._looks)}
@@ -92,7 +96,10 @@ class AMT(MaskStrategy):
             low, high = attention.amin(2, keepdim=True), attention.amax(2, keepdim=True)
             scaled = (attention - low) / (high - low).clamp(min=1e-12)
             self.maps[chunk.to(self.maps.device)] = scaled.mean(1).to(self.maps.dtype)
-        self._flops += attention_flops(context.model.shape, "cls") * self._data.count
+        self._flops += self._look_flops(context)
+
+    def _look_flops(self, context: Context) -> int:
+        return attention_flops(context.model.shape, "cls") * self._data.count
 
     def cost(self, grid: Grid, shape: ModelShape) -> Mapping[str, int]:
         """Nothing per step: drawing from the maps has no matrix products, looking is ``spent``."""

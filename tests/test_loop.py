@@ -1,6 +1,7 @@
 """The loop and a strategy: every hook counts, and what goes wrong is said to be the strategy's."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -133,3 +134,35 @@ def test_a_wrong_order_is_named(order: Tensor, says: str) -> None:
     strategy = type("Wrong", (Plain,), {"order": lambda *_: order})()
     with pytest.raises(StrategyError, match=f"Wrong failed in order: .*{says}"):
         train(make_job(strategy), nothing, nothing)
+
+
+class Reads:
+    """Counts how often the host asks for a value that a device would have to finish first."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        for name in ("item", "tolist", "__float__", "__int__", "__bool__", "__index__"):
+            monkeypatch.setattr(Tensor, name, self.counted(getattr(Tensor, name)))
+
+    def counted(self, method: Any) -> Any:
+        def read(tensor: Tensor, *rest: Any) -> Any:
+            self.count += tensor.is_floating_point()
+            return method(tensor, *rest)
+
+        return read
+
+
+@pytest.mark.parametrize("name", ["random", "clmae", "clmae-fast", "hpm", "ratio+adamae"])
+def test_nothing_is_read_from_the_device_between_two_lines(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting costs no synchronisation: losses and logged numbers are read once per line."""
+    job = make_job(name, budget="2000step")
+    lines: list[Any] = []
+    reads = Reads(monkeypatch)
+    seen: list[int] = []
+    train(job, lines.append, lambda step: seen.append(reads.count), steps=range(12, 29))
+    between = [after - before for before, after in pairwise(seen)]
+    assert [line["step"] for line in lines] == [20, 29]
+    assert max(n for step, n in enumerate(between, 12) if (step + 1) % 10) <= 1
+    assert between[19 - 12] >= 1

@@ -77,4 +77,5 @@ def test_a_compiled_step_gives_the_same_losses(name: str) -> None:
             warnings.simplefilter("ignore")
             train(job, rows.append, nothing)
         losses[compiled] = [row["loss"] for row in rows]
+        assert (job.clock.parts["compilation"] > 0) == compiled  # its time is listed apart
     assert losses[True] == pytest.approx(losses[False], rel=1e-5)

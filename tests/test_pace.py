@@ -1,6 +1,8 @@
 """What a budget stops, and what the schedules follow: images, FLOPs, seconds."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -79,7 +81,9 @@ def test_flops_of_a_constant_price_are_images_in_other_words(
 ) -> None:
     """Bit by bit: the same schedules, the same batches."""
     total = steps * batch - rest % batch
-    assert walk(flops(total * price, batch, lambda progress: price)) == walk(
+    turns = walk(flops(total * price, batch, lambda progress: price))
+    assert turns[-1].flops_left == 0
+    assert [replace(turn, flops_left=math.inf) for turn in turns] == walk(
         images(f"{total}img", 10**6, batch)
     )
 

@@ -24,7 +24,7 @@ from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule
 from maskbench.shape import PRESETS, step_flops
 from maskbench.strategy import MaskStrategy
-from maskbench.train import Clock, train
+from maskbench.train import train
 
 
 def job_of(strategy: MaskStrategy, model: str, batch: int, steps: int) -> Job:
@@ -69,7 +69,7 @@ def main() -> None:
     for _ in range(options.rounds + 1):
         for name, job in jobs.items():
             start = time.perf_counter()
-            train(job, Clock(), lambda row: None, lambda step, clock: None)
+            train(job, lambda row: None, lambda step: None)
             seconds[name].append(time.perf_counter() - start)
     shape, grid = jobs["random"].model.shape, jobs["random"].grid
     plain = sum(step_flops(shape, grid.visible).values())

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.table import Table
 
 from maskbench import events
+from maskbench.budget import Budget
 from maskbench.cli.planned import plan_rows, used
 from maskbench.report.frame import text
 from maskbench.report.words import big, duration
@@ -127,7 +128,7 @@ def plan(forecast: Any) -> None:
     """What a run is about to take, on stderr, terminal or not."""
     rows = plan_rows(forecast)
     amounts = " = ".join(rows[name] for name in ("images", "epochs", "steps", "FLOPs"))
-    say(f"plan  {forecast.budget} = {amounts}")
+    say(f"plan  {Budget.parse(forecast.budget).short()} = {amounts}")
     say(f"      {rows['time']}; {rows['memory']}; {rows['disk']}")
     for warning in forecast.warnings:
         say(f"note  {warning}")

@@ -18,8 +18,14 @@ def again(run: Run, **changes: Any) -> str:
 
 
 def matching(run: Run, other: Run, view: str) -> str:
-    """The command that runs a strategy again for as much as another run consumed."""
-    return again(run, budget=f"match:{other.id}:{UNITS[view]}", seed=other.seed)
+    """The command that runs a strategy again for as much as another run consumed.
+
+    It names only the settings that differ from the strategy's own; to make a run again, ``again``
+    names them all.
+    """
+    given = run.record["strategy"].get("changed", run.record["settings"].get("strategy_settings"))
+    budget = f"match:{other.id}:{UNITS[view]}"
+    return again(run, budget=budget, seed=other.seed, strategy_settings=given, probe_at=())
 
 
 def _defaults(record: Any) -> dict[str, Any]:
