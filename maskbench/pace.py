@@ -134,8 +134,8 @@ class Prices:
 class FlopPace(LivePace):
     """A budget of FLOPs; the last batch is cut, so that it is met to within one image.
 
-    It is never exceeded by a step's own FLOPs. What a strategy spends beside the steps (a look at the
-    whole data set) is nobody's to know before: it should stay within ``Turn.flops_left``.
+    It is never exceeded by a step's own FLOPs. What a strategy spends beside the steps (a look at
+    the whole data set) is nobody's to know before: it should stay within ``Turn.flops_left``.
 
     Args:
         plan: What the budget is expected to buy.

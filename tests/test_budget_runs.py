@@ -119,14 +119,14 @@ def test_a_budget_of_flops_from_the_command_line(go: Go, strategy: str) -> None:
 
 
 def test_as_much_as_another_run_used(go: Go, out: Path) -> None:
-    costly = run(go, "--strategy", "clmae", "--budget", "8step")
+    costly = run(go, "--strategy", "hpm", "--budget", "8step")
     match = ("--budget", f"match:{costly['id']}:flop")
     cheap = run(go, "--strategy", "random", *match)
     used, spent = costly["ledger"]["flops_total"], cheap["ledger"]["flops_total"]
     assert used - used / 20 < spent <= used
-    assert cheap["ledger"]["images"] > 2 * costly["ledger"]["images"]
+    assert cheap["ledger"]["images"] > 1.5 * costly["ledger"]["images"]
     assert cheap["budget"]["text"] == match[1]
-    same = run(go, "--strategy", "clmae", *match)
+    same = run(go, "--strategy", "hpm", *match)
     assert same["ledger"]["flops"] == costly["ledger"]["flops"]
     one, other = (load_file(out / r["id"] / "encoder.safetensors") for r in (costly, same))
     assert all((one[name] == other[name]).all() for name in one)
@@ -197,7 +197,7 @@ def test_unknown_cost_has_no_budget_of_flops(go: Go, pictures: Path) -> None:
 
 
 def test_probes_during_training_change_nothing_and_are_off_the_clock(go: Go, out: Path) -> None:
-    words = ("--strategy", "clmae", "--budget", "20step")
+    words = ("--strategy", "clmae-fast", "--budget", "20step")
     plain, probed = run(go, *words), run(go, *words, "--probe-at", "25,50,100%")
     moments = probed["probes_during"]
     assert [moment["share"] for moment in moments] == [0.25, 0.5]
