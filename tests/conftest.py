@@ -1,5 +1,6 @@
 """Shared pieces: small models, jobs and data; nothing here trains for more than a few steps."""
 
+import os
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["SHARED", "SMALL", "cli", "make_job", "noise_split"]
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
+# One worker per core: a second thread of each, or of the commands they start, only gets in the way.
+os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
 
