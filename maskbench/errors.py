@@ -11,7 +11,10 @@ DATA = 4
 DIVERGED = 5
 MISSING_DEPENDENCY = 69
 IO = 74
+BUSY = 75
+LOST = 76
 INTERRUPTED = 130
+STOPPED = 143
 
 
 class MaskbenchError(Exception):
@@ -54,6 +57,24 @@ class InterruptedRunError(MaskbenchError):
     """Somebody pressed Ctrl-C: exit code 130."""
 
     exit_code = INTERRUPTED
+
+
+class StoppedRunError(InterruptedRunError):
+    """SIGTERM, SIGUSR1 or SIGHUP: exit code 143."""
+
+    exit_code = STOPPED
+
+
+class LostProcessError(MaskbenchError):
+    """Another process of the run is gone, or hangs: exit code 76."""
+
+    exit_code = LOST
+
+
+class BusyError(MaskbenchError):
+    """Another process holds the run's folder: exit code 75."""
+
+    exit_code = BUSY
 
 
 class StoreError(MaskbenchError):

@@ -150,22 +150,38 @@ def settle(job: Job, speed: Speed | None, base_lr: float, warmup: float) -> Job:
     Raises:
         UsageError: The budget is smaller than one step after the setup.
     """
-    plan, budget = job.plan, job.plan.budget
+    budget = job.plan.budget
     if budget.kind == "images":
         return job
     if budget.kind == "flops":
-        expected = _images_for_flops(job)
-    else:
-        assert speed is not None
-        expected = _images_for_seconds(job, speed)
-    plan = Plan.expecting(budget, plan.train_images, plan.batch, expected)
+        return resettle(job, _images_for_flops(job), base_lr, warmup)
+    assert speed is not None
+    expected, step = _images_for_seconds(job, speed), speed.image * job.plan.batch
+    return resettle(job, expected, base_lr, warmup, step_seconds=step)
+
+
+def resettle(
+    job: Job, images: int, base_lr: float, warmup: float, *, step_seconds: float = 0.0
+) -> Job:
+    """The job with the pace and schedule of a known plan, such as a resumed run's.
+
+    Args:
+        job: As built.
+        images: What the budget was expected to buy.
+        base_lr: Learning rate per 256 images.
+        warmup: Share of the budget.
+        step_seconds: How long a step should take; a resumed pace knows better.
+    """
+    plan, budget = job.plan, job.plan.budget
+    if budget.kind == "images":
+        return job
+    plan = Plan.expecting(budget, plan.train_images, plan.batch, images)
     schedule = Schedule.of(base_lr, plan.batch, warmup, plan.steps)
     pace: Pace
     if budget.kind == "flops":
         pace = FlopPace(plan, job.prices())
     else:
-        assert speed is not None
-        pace = TimePace(plan, job.clock, speed.image * plan.batch, job.device)
+        pace = TimePace(plan, job.clock, step_seconds, job.device)
     return replace(job, pace=pace, schedule=schedule)
 
 

@@ -97,6 +97,22 @@ class MaskTape:
         spread = (losses[0] - (1 + gap) * random).std() / len(random) ** 0.5
         return {"gap": gap, "error": (spread / random.mean()).item()}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was seen so far."""
+        return {
+            "looked": self._looked,
+            "shares": list(self._shares),
+            "steps": list(self._steps),
+            "bits": [torch.from_numpy(bits) for bits in self._bits],
+            "gaps": [dict(gap) for gap in self._gaps],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another tape was."""
+        self._looked, self._shares = state["looked"], list(state["shares"])
+        self._steps, self._gaps = list(state["steps"]), list(state["gaps"])
+        self._bits = [bits.numpy() for bits in state["bits"]]
+
     def save(self, path: Path) -> dict[str, Any]:
         """Write ``bits``, ``steps``, ``positions`` and the first images; describe them."""
         side = self._job.model.shape.image

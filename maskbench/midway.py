@@ -1,11 +1,14 @@
 """Probes while a run is still training: off its clock, disturbing none of its streams."""
 
+import copy
 from typing import Any
 
+from maskbench import team
 from maskbench.data import Images
 from maskbench.events import Progress, Silent
 from maskbench.job import Job
 from maskbench.ledger import Ledger
+from maskbench.pace import Turn
 from maskbench.probes.score import score
 from maskbench.spec import RunSettings
 
@@ -37,21 +40,34 @@ class Midway:
         self.found: list[dict[str, Any]] = []
 
     def __call__(self, step: int) -> None:
-        """Probe if it is time; the end of the run is probed by others."""
+        """Probe if it is time, the other processes waiting; the end is probed by others."""
         turn = self._job.turn(step)
         if not (turn.images and step and self._due and turn.share >= self._due[0] - 1e-9):
             return
         self._due = [share for share in self._due if share > turn.share + 1e-9]
+        with self._job.clock.on("paused"):
+            if team.first():
+                self._probe(turn)
+            team.agree(seconds=team.LONG_S)
+
+    def _probe(self, turn: Turn) -> None:
         job, now = self._job, self._ledger.now()
         self._progress.message(f"probing at {turn.share:.0%} of the budget")
-        with job.clock.on("paused"):
-            rows = score(
-                {"patchmean": job.model},
-                self._images,
-                job.device,
-                draws=self._draws,
-                progress=Silent(),
-                pixels=False,
-            )
+        rows = score(
+            {"patchmean": job.model},
+            self._images,
+            job.device,
+            draws=self._draws,
+            progress=Silent(),
+            pixels=False,
+        )
         paid = {name: now[name] for name in ("images", "flops_total", "seconds_total")}
         self.found.append({"share": turn.share, **paid, "rows": rows})
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was found so far."""
+        return {"due": list(self._due), "found": copy.deepcopy(self.found)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another run was."""
+        self._due, self.found = list(state["due"]), copy.deepcopy(state["found"])

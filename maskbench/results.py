@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from maskbench.errors import StoreError, UsageError, unknown
+from maskbench.files import replacing, unwritten
 
 SCHEMA = 1
 RECORD = "record.json"
@@ -53,17 +54,9 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         StoreError: The file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(_plain(value), file, indent=1, allow_nan=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror or error}.") from error
+    with replacing(path) as file:
+        text = json.dumps(_plain(value), indent=1, allow_nan=False)
+        file.write(f"{text}\n".encode())
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -92,16 +85,29 @@ class MetricsFile:
     """The append-only metrics file of a run: one JSON object per line.
 
     Args:
-        path: The file; created, never overwritten.
+        path: The file.
+        keep: Its first lines that stay; a resumed run writes the later ones again.
+
+    Raises:
+        StoreError: It cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("x", encoding="utf-8")
+    def __init__(self, path: Path, keep: int = 0) -> None:
+        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
+        self.lines = min(keep, len(lines))
+        with replacing(path) as file:
+            file.writelines(lines[: self.lines])
+        self._file = path.open("a", encoding="utf-8")
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Add one line and hand it to the operating system."""
         self._file.write(json.dumps(_plain(row)) + "\n")
         self._file.flush()
+        self.lines += 1
+
+    def sync(self) -> None:
+        """Have all lines on the disk."""
+        os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """No more lines."""
@@ -151,6 +157,27 @@ class Store:
                 continue
         return None
 
+    def unfinished(self, run_id: str) -> Path | None:
+        """The latest run with these settings, if it is not finished."""
+        for folder in reversed(self._attempts(run_id)):
+            try:
+                status = read_record(folder)["status"]
+            except StoreError:
+                continue
+            return folder if status != "finished" else None
+        return None
+
+    def prepare(self) -> None:
+        """Make the store's folder.
+
+        Raises:
+            StoreError: It cannot be made.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(unwritten(self.root, error)) from error
+
     def create(self, run_id: str) -> Path:
         """A new folder for a run; ``-2``, ``-3``... when earlier ones exist (they are kept).
 
@@ -160,16 +187,14 @@ class Store:
         attempt, folder = 1, self.root / run_id
         while True:
             try:
-                self.root.mkdir(parents=True, exist_ok=True)
+                self.prepare()
                 folder.mkdir()
+            except FileExistsError:
+                attempt += 1
+                folder = self.root / f"{run_id}-{attempt}"
+                continue
             except OSError as error:
-                if folder.is_dir() and isinstance(error, FileExistsError):
-                    attempt += 1
-                    folder = self.root / f"{run_id}-{attempt}"
-                    continue
-                raise StoreError(
-                    f"cannot create {folder}: {error.strerror or error}. Choose another --out."
-                ) from error
+                raise StoreError(unwritten(folder, error)) from error
             return folder
 
     def find(self, name: str) -> Path:

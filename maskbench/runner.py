@@ -1,38 +1,50 @@
-"""Carry out one run in one folder: settings first, then training, masks, probes, record."""
+"""Carry out one run in one folder, from its beginning or from where it was left."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from maskbench import machine, priors, provenance, results, seeds
-from maskbench.clock import Clock
-from maskbench.context import Features
-from maskbench.errors import DivergedError, InterruptedRunError, MaskbenchError, StoreError
+from maskbench import results, seeds, team
+from maskbench.care import Care
+from maskbench.checkpoint import State
+from maskbench.errors import (
+    DivergedError,
+    InterruptedRunError,
+    LostProcessError,
+    MaskbenchError,
+    StoppedRunError,
+    StoreError,
+)
 from maskbench.events import Progress
-from maskbench.forecast import Forecast, calibrate, forecast, provisional, settle
+from maskbench.files import unwritten
+from maskbench.forecast import Forecast, resettle
 from maskbench.job import Job
-from maskbench.ledger import Ledger
-from maskbench.mask import Grid
-from maskbench.masks import MaskTape
-from maskbench.midway import Midway
 from maskbench.model import MaskedAutoencoder
-from maskbench.optim import Schedule
+from maskbench.place import created, found
 from maskbench.plan import Planned, resolve
+from maskbench.prepare import build, prepare
 from maskbench.probes.score import score
+from maskbench.record import again, close, first_record
 from maskbench.results import Store
-from maskbench.shape import step_flops
-from maskbench.spec import Request, preset
-from maskbench.train import train
+from maskbench.session import Session, load
+from maskbench.signals import Asked, Signals
+from maskbench.spec import Request
 
 STATUS: dict[type[BaseException], str] = {
     InterruptedRunError: "interrupted",
+    StoppedRunError: "interrupted",
+    LostProcessError: "interrupted",
     DivergedError: "diverged",
 }
+DEFAULT = Care()
+
+Tell = Callable[[Forecast], None]
 
 
 @dataclass(frozen=True)
@@ -50,45 +62,75 @@ class Result:
     reused: bool
 
 
-Tell = Callable[[Forecast], None]
-
-
 def run(
     request: Request,
     store: Store,
     progress: Progress,
     *,
     fresh: bool = False,
+    care: Care = DEFAULT,
     tell: Tell = lambda forecast: None,
 ) -> Result:
-    """Do what is asked, or find that it is done.
+    """Do what is asked, go on with it, or find that it is done.
 
     Args:
         request: The run.
         store: Where runs lie.
         progress: Who watches.
-        fresh: Run again (in a new folder) even if a finished run has the same settings.
+        fresh: Begin anew, in a new folder, whatever there is with the same settings.
+        care: How the run is looked after.
         tell: Told what the run will take, before it begins.
 
     Raises:
         MaskbenchError: With what happened, where, and what to do; the record says so too.
     """
-    planned = resolve(request, store, progress)
-    run_id = planned.settings.run_id()
-    done = store.finished(run_id)
-    if done and not fresh:
-        return Result(done, results.read_record(done), reused=True)
-    job, expected = prepare(planned, store, progress)
-    tell(expected)
-    folder = store.create(run_id)
-    record = first_record(folder, request.budget, planned, expected)
+    with Signals() as signals:
+        try:
+            planned = resolve(request, store, progress)
+            settings = planned.settings
+            team.check(team.asked_for(), settings.batch, len(planned.images.train), settings.device)
+            with team.joined(settings.device), ExitStack() as locks:
+                folder, finished = (None, False) if fresh else found(settings, store, locks)
+                if folder and finished:
+                    return Result(folder, results.read_record(folder), reused=True)
+                state = load(folder, settings.model_dump(mode="json"), progress.message)
+                if folder and state:
+                    record = again(folder, state["pace"]["steps"])
+                    job = resumed(planned, store, progress, state)
+                else:
+                    job, expected = prepare(planned, store, progress)
+                    tell(expected)
+                    folder = folder or created(settings, store, locks, fresh=fresh)
+                    record = first_record(folder, request.budget, planned, expected)
+                session = Session(
+                    folder, record, planned, job, progress, care=care, signals=signals
+                )
+                return finish(session, state)
+        except Asked as asked:
+            raise explained(asked, None) from asked
+
+
+def resumed(planned: Planned, store: Store, progress: Progress, state: State) -> Job:
+    """The job of a run that goes on; ``Session.restore`` brings its state."""
+    steps, settings = state["pace"]["steps"], planned.settings
+    progress.message(f"going on after step {steps:,}")
+    job = build(planned, store, progress)
+    return resettle(job, state["images"], settings.base_lr, settings.warmup)
+
+
+def finish(session: Session, state: State | None) -> Result:
+    """Do the run's work, and write how it ended."""
+    folder, record = session.folder, session.record
     try:
-        carry_out(folder, record, planned, job, progress)
+        if state:
+            session.restore(state)
+        carry_out(session)
     except BaseException as caught:
         error = explained(caught, folder)
         close(folder, record, STATUS.get(type(error), "failed"), str(error))
         raise error from caught
     close(folder, record, "finished")
+    team.agree(seconds=team.LONG_S)
     return Result(folder, results.read_record(folder), reused=False)
 
 
@@ -103,184 +145,41 @@ def rehearse(request: Request, store: Store, progress: Progress) -> tuple[Foreca
     return expected, store.finished(planned.settings.run_id())
 
 
-def prepare(planned: Planned, store: Store, progress: Progress) -> tuple[Job, Forecast]:
-    """A job that can start, and what it will take; there is no folder yet."""
-    settings = planned.settings
-    job = build(planned, store, progress)
-    progress.message("timing a few steps on a copy")
-    speed = calibrate(job)
-    job = settle(job, speed, settings.base_lr, settings.warmup)
-    machine.reset_peak_memory(settings.device)
-    return job, forecast(job, speed, store.root, planned.notes)
-
-
-def explained(caught: BaseException, folder: Path) -> BaseException:
+def explained(caught: BaseException, folder: Path | None) -> BaseException:
     """What ended a run, as an error that says what happened and knows the run's folder."""
+    error: BaseException = caught
     if isinstance(caught, KeyboardInterrupt):
-        error: BaseException = InterruptedRunError(
-            f"interrupted; what was measured so far is kept in {folder}."
-        )
-    elif isinstance(caught, OSError | SafetensorError):
+        what = f"stopped by {caught}" if isinstance(caught, Asked) else "interrupted"
+        kept = f"{folder} is kept, and the same command goes on from its last checkpoint"
+        by_hand = not isinstance(caught, Asked) or caught.signum == signal.SIGINT
+        kind = InterruptedRunError if by_hand else StoppedRunError
+        error = kind(f"{what}: {kept if folder else 'nothing had begun'}.")
+    elif isinstance(caught, OSError):
+        error = StoreError(unwritten(folder or Path(), caught))
+    elif isinstance(caught, SafetensorError):
         error = StoreError(f"cannot write the run in {folder}: {caught}. Free space, or use --out.")
-    else:
-        error = caught
     if isinstance(error, MaskbenchError):
         error.folder = folder
     return error
 
 
-def close(folder: Path, record: dict[str, Any], status: str, error: str | None = None) -> None:
-    """Write how a run ended."""
-    record["status"] = status
-    if error is not None:
-        record["error"] = error
-    record["provenance"]["finished"] = provenance.now()
-    try:
-        results.write_json(folder / results.RECORD, record)
-    except StoreError:
-        if error is None:
-            raise
-
-
-def first_record(folder: Path, typed: str, planned: Planned, expected: Forecast) -> dict[str, Any]:
-    """Write settings and a record that says "running"."""
-    settings, strategy, budget = planned.settings, planned.strategy, planned.budget
-    images, test = planned.images, planned.images.test
-    shape = preset(settings.model).shape
-    amount = expected.images if budget.kind == "images" else budget.amount
-    record = {
-        "schema": results.SCHEMA,
-        "id": folder.name,
-        "status": "running",
-        "strategy": {
-            "name": settings.strategy,
-            "settings": settings.strategy_settings,
-            "changed": strategy.settings.model_dump(mode="json", exclude_defaults=True),
-            "family": strategy.family,
-            "source": strategy.source,
-            "summary": strategy.summary,
-            "prior": strategy.prior(),
-        },
-        "settings": settings.model_dump(mode="json"),
-        "seed": settings.seed,
-        "data": {
-            "name": images.name,
-            "fingerprint": images.fingerprint,
-            "classes": list(images.classes),
-            "train": len(images.train),
-            "test": len(test) if test else 0,
-            **images.notes,
-        },
-        "model": {"preset": settings.model, **asdict(shape), "hidden": settings.hidden},
-        "budget": {
-            "text": typed,
-            "unit": budget.kind,
-            "amount": float(amount) if budget.kind == "seconds" else int(amount),
-            "images": expected.images,
-            "steps": expected.steps,
-            "epochs": expected.epochs,
-            "seconds_expected": expected.seconds,
-        },
-        "ledger": {},
-        "probes": [],
-        "probes_during": [],
-        "controls": [],
-        "masks": {},
-        "provenance": provenance.provenance(settings.device),
-    }
-    results.write_json(folder / results.SETTINGS, record["settings"])
-    results.write_json(folder / results.RECORD, record)
-    return record
-
-
-def build(planned: Planned, store: Store, progress: Progress) -> Job:
-    """Model, optimiser, feed and strategy, all from keyed randomness; on the clock.
-
-    Done before there is a folder: a setting that cannot be leaves nothing behind.
-    """
-    settings, strategy = planned.settings, planned.strategy
-    shape, split = preset(settings.model).shape, planned.images.train
-    device = torch.device(settings.device)
-    grid = Grid(shape.side, shape.side, settings.hidden)
-
-    def features(kind: str) -> Features:
-        """Of all training images."""
-        return priors.features(
-            kind,
-            split,
-            side=shape.image,
-            device=device,
-            progress=progress,
-            find_run=store.find,
-        )
-
-    def first_step() -> int:
-        """FLOPs of one image's first step."""
-        first = replace(grid, hidden=strategy.hidden(0.0, grid))
-        parts = (step_flops(shape, first.visible), strategy.cost(first, shape))
-        return sum(sum(part.values()) for part in parts)
-
-    plan = provisional(first_step, planned.budget, len(split), settings.batch)
-    meter = machine.Energy.find(settings.device)
-    clock = Clock(joules=meter.joules if meter else None)
-    with clock.on("setup"):
-        model = MaskedAutoencoder(shape, seeds.generator(settings.seed, "init")).to(device)
-        return Job.of(
-            model,
-            strategy.to(device),
-            split,
-            features=features,
-            plan=plan,
-            schedule=Schedule.of(settings.base_lr, settings.batch, settings.warmup, plan.steps),
-            grid=grid,
-            weight_decay=settings.weight_decay,
-            seed=settings.seed,
-            device=device,
-            precision=settings.precision,
-            compile=settings.compile,
-            clock=clock,
-        )
-
-
-def carry_out(
-    folder: Path, record: dict[str, Any], planned: Planned, job: Job, progress: Progress
-) -> None:
+def carry_out(session: Session) -> None:
     """Train, look, probe; fills the record."""
-    settings, images, clock = planned.settings, planned.images, job.clock
-    ledger, metrics = Ledger(job), results.MetricsFile(folder / results.METRICS)
-    tape = MaskTape(job, images.train)
-    midway = Midway(job, ledger, images, settings, progress)
-
-    def moment(step: int) -> None:
-        """Look at the masks, and probe, when it is time."""
-        tape(step)
-        midway(step)
-
-    def log(row: Mapping[str, Any]) -> None:
-        """One line of numbers: to the file, the ledger, and whoever watches."""
-        now = ledger.now()
-        seconds, speed = now["seconds_total"], now["images_per_s"]
-        metrics.append({**row, "seconds": round(seconds, 3), "images_per_s": round(speed, 1)})
-        record["ledger"] = now
-        done = row["images"] if counted else int(100 * row["progress"])
-        progress.advance(done, loss=row["loss"], speed=speed)
-
-    counted = planned.budget.kind == "images"
-    whole, unit = (job.plan.images, "images") if counted else (100, f"% of {planned.budget}")
-    progress.start(f"training {settings.strategy}", whole, unit)
-    try:
-        train(job, log, moment)
-    finally:
-        metrics.close()
-        progress.finish()
+    session.work()
+    if not team.first():
+        return
+    folder, record, job, planned = session.folder, session.record, session.job, session.planned
+    settings, images = planned.settings, planned.images
     state = {name: value.detach().cpu() for name, value in job.model.encoder_state().items()}
     save_file(state, folder / results.ENCODER, metadata={"model": settings.model})
-    record["masks"] = tape.save(folder / results.MASKS)
-    record["probes_during"] = midway.found
-    with clock.on("probes"):
+    record["masks"] = session.tape.save(folder / results.MASKS)
+    record["probes_during"] = session.midway.found
+    with job.clock.on("probes"):
         untrained = MaskedAutoencoder(job.model.shape, seeds.generator(settings.seed, "init"))
         encoders = {"patchmean": job.model, "untrained": untrained.to(job.device)}
-        rows = score(encoders, images, job.device, draws=settings.draws, progress=progress)
+        rows = score(encoders, images, job.device, draws=settings.draws, progress=session.progress)
     record["probes"] = [row for row in rows if row["feature"] == "patchmean"]
     record["controls"] = [row for row in rows if row["feature"] != "patchmean"]
-    record["ledger"] = ledger.now("budget")
+    record["ledger"] = session.ledger.now("budget")
+    record["nonfinite"] = {"steps_skipped": session.guard.skipped}
+    session.checkpoints.prune(1)

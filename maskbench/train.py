@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maskbench.distributed import average
 from maskbench.errors import DivergedError
+from maskbench.guard import Guard
 from maskbench.job import Job
 from maskbench.optim import autocast
 
@@ -19,24 +20,35 @@ Log = Callable[[Mapping[str, Any]], None]
 Moment = Callable[[int], None]
 
 
-def train(job: Job, log: Log, moment: Moment, *, steps: range | None = None) -> None:
-    """Spend the budget.
+def train(
+    job: Job,
+    log: "Log | Line",
+    moment: Moment,
+    *,
+    steps: range | None = None,
+    guard: Guard | None = None,
+) -> None:
+    """Spend the budget, or what is left of it.
 
     Args:
         job: What to train, on what, for how long; its clock is charged with every part.
-        log: Called with one mapping of numbers every so many steps, and at the end.
+        log: Called with one mapping of numbers every so many steps, and at the end; or the
+            ``Line`` of a run that goes on.
         moment: Called with the step number before every step and once after the last; looks at
             masks when it wants to, off the clock.
-        steps: Which steps (default: until the budget is consumed).
+        steps: Which steps (default: from where the job stands until the budget is consumed).
+        guard: Looks for numbers that are not finite (default: the first one stops the run).
 
     Raises:
-        DivergedError: The loss, or a number the strategy logs, is not finite.
+        DivergedError: The loss, a gradient, or a number the strategy logs, is not finite.
         StrategyError: The strategy raised, or its mask breaks the contract.
     """
     forward = torch.compile(job.model) if job.compile else job.model
-    clock, shapes, line = job.clock, set[tuple[int, int]](), Line(job, log)
+    clock, shapes = job.clock, set[tuple[int, int]]()
+    line = log if isinstance(log, Line) else Line(job, log)
+    guard = guard or Guard(job)
     clock.start()
-    for step in itertools.count() if steps is None else steps:
+    for step in itertools.count(job.pace.steps) if steps is None else steps:
         moment(step)
         turn = job.turn(step)
         if not turn.images:
@@ -56,15 +68,24 @@ def train(job: Job, log: Log, moment: Moment, *, steps: range | None = None) -> 
         with clock.on(part):
             loss = outcome.loss if extra is None else outcome.loss + extra
             loss.backward()
-            for group in job.optimizer.param_groups:
-                group["lr"] = context.learning_rate
-                average(p.grad for p in group["params"] if p.grad is not None)
-            job.optimizer.step()
+            losses = {"the loss": outcome.loss.detach()}
+            if extra is not None:
+                losses["the strategy's loss"] = extra.detach()
+            trained = [p for group in job.optimizer.param_groups for p in group["params"]]
+            average([*losses.values(), *(p.grad for p in trained if p.grad is not None)])
+            sound = guard.passes(step, losses, trained)
+            if sound:
+                for group in job.optimizer.param_groups:
+                    group["lr"] = context.learning_rate
+                job.optimizer.step()
             job.optimizer.zero_grad()
-        with clock.on("strategy"), autocast(job.device, job.precision), job.blame("after_step"):
-            logged = job.strategy.after_step(batch, outcome, context)
+        if sound:
+            with clock.on("strategy"), autocast(job.device, job.precision), job.blame("after_step"):
+                logged = job.strategy.after_step(batch, outcome, context)
+            line.add(losses["the loss"], logged, context.learning_rate)
         job.pace.took(turn, context.grid.hidden)
-        line.add(outcome.loss.detach(), logged, context.learning_rate)
+        line.end()
+    guard.settle()
     line.write()
     clock.stop()
 
@@ -85,11 +106,24 @@ class Line:
         self._rate = 0.0
 
     def add(self, loss: Tensor, logged: Mapping[str, Tensor | float], rate: float) -> None:
-        """A step is done."""
+        """A step is sound."""
         self._losses.append(loss)
         self._latest, self._rate = logged, rate
+
+    def end(self) -> None:
+        """A step is done."""
         if self._job.pace.steps % self._every == 0:
             self.write()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to go on."""
+        losses = torch.stack(self._losses) if self._losses else torch.zeros(0)
+        return {"losses": losses, "latest": dict(self._latest), "rate": self._rate}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another run was."""
+        self._losses = list(state["losses"].to(self._job.device))
+        self._latest, self._rate = state["latest"], state["rate"]
 
     def write(self) -> None:
         """Write a line of numbers; stop when one of them is not finite."""

@@ -17,18 +17,20 @@ ALL = [*SOURCES, *STRATEGIES, *sorted((ROOT / "tests").glob("*.py"))]
 RANKS = [
     [
         *("mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"),
-        *("clock", "machine"),
+        *("clock", "machine", "files", "signals", "team", "checkpoint"),
     ],
     ["model", "spec", "provenance", "pace"],
-    ["context", "tuning"],
+    ["context", "tuning", "lock", "care"],
     ["strategy"],
     ["compose"],
     ["registry", "data", "optim", "probes", "figures"],
     ["priors"],
-    ["job"],
+    ["job", "place"],
+    ["guard"],
     ["train"],
     ["masks", "report", "plan", "contract", "ledger"],
     ["midway", "forecast"],
+    ["prepare", "record", "session"],
     ["runner"],
     ["tune"],
     ["cli"],
@@ -36,7 +38,9 @@ RANKS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 ORDER_IN_RANK = {
-    ("results", "errors"), ("budget", "errors"), ("probes", "data"),
+    ("results", "errors"), ("results", "files"), ("files", "errors"), ("budget", "errors"),
+    ("team", "errors"), ("checkpoint", "errors"), ("checkpoint", "files"),
+    ("checkpoint", "results"), ("probes", "data"),
 }  # fmt: skip
 ONLY = {
     "typer": {"cli"},
@@ -47,7 +51,7 @@ ONLY = {
 }
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
-    "machine",
+    "machine", "care", "signals", "files",
 ]  # fmt: skip
 
 

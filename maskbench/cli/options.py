@@ -71,6 +71,22 @@ MaxBad = Annotated[
     float,
     typer.Option(help="Share of unusable files that is tolerated.", rich_help_panel=_RECIPE),
 ]
+Every = Annotated[
+    str,
+    typer.Option(
+        help="Time between two checkpoints: 30s, 10min, 1h. The same command goes on from the "
+        "last one.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+OnNonfinite = Annotated[
+    str,
+    typer.Option(
+        help="What happens when the loss or a gradient is not finite: stop, or skip:K (up to K "
+        "steps are skipped, and counted in the record).",
+        rich_help_panel=_MACHINE,
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_MACHINE)]
 Precision = Annotated[
     str, typer.Option(help="auto, fp32 or bf16 (autocast).", rich_help_panel=_MACHINE)

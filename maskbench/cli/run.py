@@ -29,6 +29,8 @@ def run(
         bool,
         typer.Option("--dry-run", help="Print the plan (amounts, time, memory, disk) and stop."),
     ] = False,
+    checkpoint_every: options.Every = "10min",
+    on_nonfinite: options.OnNonfinite = "stop",
     as_json: options.AsJson = False,
     hidden: options.Hidden = None,
     batch: options.BatchSize = None,
@@ -50,6 +52,7 @@ def run(
       maskbench run --strategy random --budget 400ep --data folder:cifar10 --model micro
       maskbench run --strategy clmae --set last=0 --seed 1 --json
     """
+    from maskbench.care import Care
     from maskbench.cli import render
     from maskbench.cli.request import checked
     from maskbench.errors import MaskbenchError
@@ -76,12 +79,15 @@ def run(
     if dry_run:
         _plan(request, Store(out), as_json=as_json)
         return
+    care = Care.of(checkpoint_every, on_nonfinite)
     with render.watch() as progress:
         progress.message("starting (loading torch)")
         from maskbench.runner import run as carry_out
 
         try:
-            result = carry_out(request, Store(out), progress, fresh=fresh, tell=render.plan)
+            result = carry_out(
+                request, Store(out), progress, fresh=fresh, care=care, tell=render.plan
+            )
         except MaskbenchError as error:
             if as_json and error.folder:
                 _answer(error.folder, read_record(error.folder), reused=False)

@@ -1,0 +1,40 @@
+"""How a run is looked after; nothing here changes what it computes."""
+
+import re
+from dataclasses import dataclass
+
+from maskbench.budget import Budget
+from maskbench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Care:
+    """Checkpoints, and what happens when a number is not finite.
+
+    Args:
+        every: Seconds between two checkpoints.
+        skips: How many steps whose loss or gradient is not finite may be skipped.
+    """
+
+    every: float = 600.0
+    skips: int = 0
+
+    @classmethod
+    def of(cls, every: str, on_nonfinite: str) -> "Care":
+        """From what ``--checkpoint-every`` and ``--on-nonfinite`` take.
+
+        Raises:
+            UsageError: No time, or neither ``stop`` nor ``skip:K``.
+        """
+        try:
+            found = Budget.parse(every)
+        except UsageError:
+            found = None
+        if found is None or found.kind != "seconds":
+            raise UsageError(f"--checkpoint-every {every!r}: give a time, like 30s, 10min or 1h.")
+        skip = re.fullmatch(r"stop|skip:(\d{1,9})", on_nonfinite)
+        if not skip:
+            raise UsageError(
+                f"--on-nonfinite {on_nonfinite!r}: choose stop, or skip:K with a whole number K."
+            )
+        return cls(float(found.amount), int(skip[1] or 0))
