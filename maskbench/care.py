@@ -14,17 +14,19 @@ class Care:
     Args:
         every: Seconds between two checkpoints.
         skips: How many steps whose loss or gradient is not finite may be skipped.
+        pieces: Into how many pieces a batch is cut to save memory.
     """
 
     every: float = 600.0
     skips: int = 0
+    pieces: int = 1
 
     @classmethod
-    def of(cls, every: str, on_nonfinite: str) -> "Care":
-        """From what ``--checkpoint-every`` and ``--on-nonfinite`` take.
+    def of(cls, every: str, on_nonfinite: str, pieces: int = 1) -> "Care":
+        """From what ``--checkpoint-every``, ``--on-nonfinite`` and ``--accumulate`` take.
 
         Raises:
-            UsageError: No time, or neither ``stop`` nor ``skip:K``.
+            UsageError: No time, neither ``stop`` nor ``skip:K``, or less than one piece.
         """
         try:
             found = Budget.parse(every)
@@ -37,4 +39,6 @@ class Care:
             raise UsageError(
                 f"--on-nonfinite {on_nonfinite!r}: choose stop, or skip:K with a whole number K."
             )
-        return cls(float(found.amount), int(skip[1] or 0))
+        if pieces < 1:
+            raise UsageError(f"--accumulate {pieces}: choose at least 1.")
+        return cls(float(found.amount), int(skip[1] or 0), pieces)

@@ -18,6 +18,9 @@ class Progress(Protocol):
     def message(self, text: str) -> None:
         """One line worth reading."""
 
+    def note(self, text: str) -> None:
+        """One line that must be said, whether or not anybody watches a bar."""
+
 
 class Silent:
     """Nobody watches."""
@@ -32,4 +35,7 @@ class Silent:
         """Ignore."""
 
     def message(self, text: str) -> None:
+        """Ignore."""
+
+    def note(self, text: str) -> None:
         """Ignore."""

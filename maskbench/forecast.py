@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from maskbench import machine
+from maskbench import machine, team
 from maskbench.budget import Budget, Kind, Plan
 from maskbench.errors import UsageError
 from maskbench.job import Job
@@ -119,13 +119,15 @@ def _time(trial: Job, batch: int) -> tuple[float, int]:
             torch.cuda.synchronize()
         marks.append(time.perf_counter())
         taken = len(marks) - 2
-        if taken >= TIMED or (taken >= 1 and marks[-1] - marks[1] > PATIENCE_S):
+        enough = taken >= TIMED or (taken >= 1 and marks[-1] - marks[1] > PATIENCE_S)
+        if team.agree(enough, seconds=team.LONG_S) == (1,):
             raise _Enough
 
     with suppress(_Enough):
         train(trial, lambda row: None, mark)
     durations = [after - before for before, after in pairwise(marks[1:])]
-    return statistics.median(durations) / batch, len(durations)
+    (image,) = team.of_first([statistics.median(durations) / batch], team.LONG_S)
+    return image, len(durations)
 
 
 def provisional(

@@ -15,6 +15,7 @@ from timm.data import resolve_model_data_config
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from maskbench.errors import UsageError, unknown
 from maskbench.mask import Mask, take
@@ -181,7 +182,11 @@ class MaskedAutoencoder(Encoder):
     Args:
         shape: The sizes.
         generator: Draws the initial weights (on the CPU; no global randomness is used).
+
+    ``pieces`` cuts every batch to save memory; the gradients are those of the whole batch.
     """
+
+    pieces = 1
 
     decoder_pos_embed: Tensor
 
@@ -207,10 +212,25 @@ class MaskedAutoencoder(Encoder):
             mask: What is hidden; the same count in every image.
         """
         visible, hidden = mask.visible_positions, mask.hidden_positions
+        patch_loss, latent, prediction = self._cut(self._rebuild, images, visible, hidden)
+        return Outcome(patch_loss.mean(), patch_loss, latent, prediction, mask)
+
+    def _rebuild(self, images: Tensor, visible: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
         latent = self.encode(take(self.embed(images), visible))
         prediction = self.decode(latent, visible, hidden)
-        patch_loss = self.patch_loss(prediction, take(self.patchify(images), hidden))
-        return Outcome(patch_loss.mean(), patch_loss, latent, prediction, mask)
+        return self.patch_loss(prediction, take(self.patchify(images), hidden)), latent, prediction
+
+    def _cut(self, passing: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> tuple[Tensor, ...]:
+        """A pass over the batch in pieces; what one keeps for backward is computed again."""
+        if self.pieces == 1:
+            return passing(*rows)
+        found = []
+        for piece in zip(*(row.chunk(self.pieces) for row in rows), strict=True):
+            redone = torch.is_grad_enabled()
+            found.append(
+                checkpoint(passing, *piece, use_reentrant=False) if redone else passing(*piece)
+            )
+        return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
     def decode(self, latent: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
         """Predictions of the hidden patches, (images, hidden, patch values).
@@ -238,10 +258,14 @@ class MaskedAutoencoder(Encoder):
         Returns:
             (images, patches).
         """
+        (found,) = self._cut(self._soft, images, keep)
+        return found
+
+    def _soft(self, images: Tensor, keep: Tensor) -> tuple[Tensor, ...]:
         latent = self.encode(self.embed(images) * keep.unsqueeze(-1))
         tokens = self.decoder_blocks(self.decoder_embed(latent) + self.decoder_pos_embed)
         prediction = self.decoder_pred(self.decoder_norm(tokens[:, 1:]))
-        return self.patch_loss(prediction, self.patchify(images))
+        return (self.patch_loss(prediction, self.patchify(images)),)
 
     def patchify(self, images: Tensor) -> Tensor:
         """(B, 3, side, side) to (B, patches, patch values); row, column, channel in a patch."""

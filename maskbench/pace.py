@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from maskbench import team
 from maskbench.budget import Plan
 from maskbench.clock import Clock
 
@@ -220,6 +221,15 @@ class TimePace(LivePace):
         middle = min((consumed + step / 2) / whole, 1.0)
         share = min(consumed / whole, 1.0)
         return Turn(self.steps, self.plan.batch, share, self._progress, middle)
+
+    def turn(self, step: int) -> Turn:
+        """The coming step's turn, by the clock of the first process."""
+        if self._turn is None and step == self.steps:
+            mine = self._next()
+            told = (mine.images, mine.share, mine.progress, mine.middle)
+            images, share, self._progress, middle = team.of_first(told)
+            self._turn = Turn(step, int(images), share, self._progress, middle)
+        return super().turn(step)
 
     def took(self, turn: Turn, hidden: int) -> None:
         """A step is done, or on a GPU: queued."""

@@ -93,13 +93,14 @@ def run(
                 folder, finished = (None, False) if fresh else found(settings, store, locks)
                 if folder and finished:
                     return Result(folder, results.read_record(folder), reused=True)
-                state = load(folder, settings.model_dump(mode="json"), progress.message)
+                state = load(folder, settings.model_dump(mode="json"), progress.note)
                 if folder and state:
                     record = again(folder, state["pace"]["steps"])
                     job = resumed(planned, store, progress, state)
                 else:
                     job, expected = prepare(planned, store, progress)
-                    tell(expected)
+                    if team.first():
+                        tell(expected)
                     folder = folder or created(settings, store, locks, fresh=fresh)
                     record = first_record(folder, request.budget, planned, expected)
                 session = Session(
@@ -113,7 +114,7 @@ def run(
 def resumed(planned: Planned, store: Store, progress: Progress, state: State) -> Job:
     """The job of a run that goes on; ``Session.restore`` brings its state."""
     steps, settings = state["pace"]["steps"], planned.settings
-    progress.message(f"going on after step {steps:,}")
+    progress.note(f"going on after step {steps:,}")
     job = build(planned, store, progress)
     return resettle(job, state["images"], settings.base_lr, settings.warmup)
 
@@ -147,7 +148,7 @@ def rehearse(request: Request, store: Store, progress: Progress) -> tuple[Foreca
 
 def explained(caught: BaseException, folder: Path | None) -> BaseException:
     """What ended a run, as an error that says what happened and knows the run's folder."""
-    error: BaseException = caught
+    error: BaseException = team.lost(caught) or caught
     if isinstance(caught, KeyboardInterrupt):
         what = f"stopped by {caught}" if isinstance(caught, Asked) else "interrupted"
         kept = f"{folder} is kept, and the same command goes on from its last checkpoint"

@@ -61,6 +61,7 @@ class Session:
         self.metrics: MetricsFile | None = None
         self._kept = 0
         self._saved_at, self._saved_step = time.monotonic(), -1
+        job.model.pieces = care.pieces
         self._parts: Mapping[str, Any] = {
             "model": job.model,
             "strategy": job.strategy,

@@ -4,10 +4,12 @@ What they say to each other beside gradients goes over gloo, on the CPU: small, 
 how long anybody waits.
 """
 
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -63,6 +65,8 @@ def joined(device: str) -> Iterator[None]:
     if asked_for() == 1:
         yield
         return
+    if MEETING in os.environ:
+        _die_with_parent()
     if sys.platform == "linux" and os.environ.get("MASTER_ADDR", "127.0.0.1") == "127.0.0.1":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     if device == "cuda":
@@ -73,16 +77,23 @@ def joined(device: str) -> Iterator[None]:
             init_method=os.environ.get(MEETING, "env://"),
             rank=int(os.environ["RANK"]),
             world_size=asked_for(),
-            timeout=timedelta(seconds=LONG_S),
+            timeout=timedelta(seconds=patience()),
         )
         _Talk.group = dist.new_group(backend="gloo", timeout=timedelta(seconds=LONG_S))
     except (RuntimeError, ValueError) as error:
         raise LostProcessError(f"the other processes cannot be met: {error}") from error
     try:
         yield
+        dist.destroy_process_group()
     finally:
         _Talk.group = None
-        dist.destroy_process_group()
+
+
+def _die_with_parent() -> None:
+    """Be asked to stop when the process that started this one is gone (on Linux)."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def agree(*numbers: float, seconds: float | None = None) -> tuple[int, ...]:
@@ -128,16 +139,44 @@ def share(payload: bytes) -> bytes:
     return told.numpy().tobytes()
 
 
+def patience() -> float:
+    """Seconds that a process waits for the others at a step."""
+    return float(os.environ.get(PATIENCE, STEP_S))
+
+
+def lost(error: BaseException) -> LostProcessError | None:
+    """What torch raised because another process is gone, in words; None if it was not that."""
+    cause: BaseException | None = error
+    while cause is not None and size() > 1:
+        if isinstance(cause, LostProcessError):
+            return cause
+        if isinstance(cause, RuntimeError) and _about_others(cause):
+            return _lost(cause)
+        cause = cause.__cause__
+    return None
+
+
+def _about_others(error: RuntimeError) -> bool:
+    words = str(error).lower()
+    return isinstance(error, dist.DistError) or any(
+        word in words for word in ("gloo", "connection", "timed out", "nccl")
+    )
+
+
+def _lost(error: RuntimeError) -> LostProcessError:
+    first_line = str(error).strip().partition("\n")[0]
+    return LostProcessError(
+        f"process {rank()} of {size()} has lost another one, which was killed or hangs "
+        f"({first_line[:200]}). Start the run again: it goes on from its last checkpoint."
+    )
+
+
 def _wait(work: Any, seconds: float | None) -> None:
-    limit = float(os.environ.get(PATIENCE, STEP_S)) if seconds is None else seconds
+    limit = patience() if seconds is None else seconds
     try:
         work.wait(timeout=timedelta(seconds=limit))
     except RuntimeError as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise LostProcessError(
-            f"process {rank()} of {size()} has lost another one, which was killed or hangs "
-            f"({first_line}). Start the run again: it goes on from its last checkpoint."
-        ) from error
+        raise _lost(error) from error
 
 
 def check(processes: int, batch: int, images: int, device: str) -> None:

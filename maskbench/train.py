@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskbench.distributed import average
 from maskbench.errors import DivergedError
 from maskbench.guard import Guard
 from maskbench.job import Job
 from maskbench.optim import autocast
+from maskbench.strategy import Context
 
 LOGS_PER_RUN = 200
 
@@ -66,28 +66,45 @@ def train(
         with clock.on("strategy"), autocast(job.device, job.precision), job.blame("extra_loss"):
             extra = job.strategy.extra_loss(batch, outcome, context)
         with clock.on(part):
-            loss = outcome.loss if extra is None else outcome.loss + extra
-            loss.backward()
-            losses = {"the loss": outcome.loss.detach()}
+            losses = {"the loss": outcome.loss}
             if extra is not None:
-                losses["the strategy's loss"] = extra.detach()
-            trained = [p for group in job.optimizer.param_groups for p in group["params"]]
-            average([*losses.values(), *(p.grad for p in trained if p.grad is not None)])
-            sound = guard.passes(step, losses, trained)
-            if sound:
-                for group in job.optimizer.param_groups:
-                    group["lr"] = context.learning_rate
-                job.optimizer.step()
-            job.optimizer.zero_grad()
-        if sound:
+                losses["the strategy's loss"] = extra
+            updated = update(job, losses, context, guard)
+        if updated:
             with clock.on("strategy"), autocast(job.device, job.precision), job.blame("after_step"):
                 logged = job.strategy.after_step(batch, outcome, context)
-            line.add(losses["the loss"], logged, context.learning_rate)
+            line.add(outcome.loss.detach(), logged, context.learning_rate)
         job.pace.took(turn, context.grid.hidden)
         line.end()
     guard.settle()
     line.write()
     clock.stop()
+
+
+def update(job: Job, losses: Mapping[str, Tensor], context: Context, guard: Guard) -> bool:
+    """Backward, and one step of the main optimiser; whether it was made.
+
+    Args:
+        job: The run.
+        losses: Of this process's images, by part; their sum is descended.
+        context: Of the step.
+        guard: Looks at losses and gradients before they reach the weights.
+
+    Raises:
+        DivergedError: A number is not finite, and the step may not be skipped.
+    """
+    total = sum(losses.values(), torch.zeros((), device=job.device))
+    total.backward()  # type: ignore[no-untyped-call]
+    trained = [p for group in job.optimizer.param_groups for p in group["params"]]
+    told = {name: loss.detach().clone() for name, loss in losses.items()}
+    context.average([*told.values(), *(p.grad for p in trained if p.grad is not None)])
+    sound = guard.passes(context.step, told, trained)
+    if sound:
+        for group in job.optimizer.param_groups:
+            group["lr"] = context.learning_rate
+        job.optimizer.step()
+    job.optimizer.zero_grad()
+    return sound
 
 
 class Line:

@@ -1,6 +1,7 @@
 """Everything the terminal shows; the only user of rich. Data to stdout, talk to stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -75,13 +76,26 @@ class Bars:
         """A line above the bars."""
         self._progress.console.print(f"[dim]{escape(text)}[/dim]", highlight=False)
 
+    def note(self, text: str) -> None:
+        """The same."""
+        self.message(text)
+
+
+class Quiet(events.Silent):
+    """No bars; only what must be said."""
+
+    def note(self, text: str) -> None:
+        """A line on stderr."""
+        print(text, file=sys.stderr)
+
 
 @contextmanager
 def watch() -> Iterator[events.Progress]:
     """Bars when stderr is a terminal, silence otherwise."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield events.Silent()
+        talks = os.environ.get("RANK", "0") == "0"
+        yield Quiet() if talks else events.Silent()
         return
     columns = (
         SpinnerColumn(finished_text=" "),

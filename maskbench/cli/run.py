@@ -1,5 +1,7 @@
 """``maskbench run``: pretrain one strategy under a budget and probe it."""
 
+import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +33,8 @@ def run(
     ] = False,
     checkpoint_every: options.Every = "10min",
     on_nonfinite: options.OnNonfinite = "stop",
+    accumulate: options.Accumulate = 1,
+    nproc: options.Processes = 1,
     as_json: options.AsJson = False,
     hidden: options.Hidden = None,
     batch: options.BatchSize = None,
@@ -79,7 +83,10 @@ def run(
     if dry_run:
         _plan(request, Store(out), as_json=as_json)
         return
-    care = Care.of(checkpoint_every, on_nonfinite)
+    if nproc != 1:
+        _together(nproc)
+    talks = os.environ.get("RANK", "0") == "0"
+    care = Care.of(checkpoint_every, on_nonfinite, accumulate)
     with render.watch() as progress:
         progress.message("starting (loading torch)")
         from maskbench.runner import run as carry_out
@@ -89,13 +96,30 @@ def run(
                 request, Store(out), progress, fresh=fresh, care=care, tell=render.plan
             )
         except MaskbenchError as error:
-            if as_json and error.folder:
+            if as_json and error.folder and talks:
                 _answer(error.folder, read_record(error.folder), reused=False)
             raise
+    if not talks:
+        return
     if as_json:
         _answer(result.folder, result.record, reused=result.reused)
     else:
         render.run_table(result.folder, result.record, reused=result.reused)
+
+
+def _together(nproc: int) -> None:
+    """This command in several processes; does not return."""
+    from maskbench.errors import UsageError
+    from maskbench.launch import launch
+
+    if nproc < 1:
+        raise UsageError(f"--nproc {nproc}: choose at least 1.")
+    if "RANK" in os.environ:
+        raise UsageError("--nproc: torchrun has started the processes already; leave it out.")
+    words = sys.argv[1:]
+    at = next(i for i, word in enumerate(words) if word.partition("=")[0] == "--nproc")
+    del words[at : at + (1 if "=" in words[at] else 2)]
+    raise typer.Exit(launch(words, nproc))
 
 
 def _plan(request: "Request", store: "Store", *, as_json: bool) -> None:
