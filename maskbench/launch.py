@@ -80,7 +80,7 @@ def _once(words: Sequence[str], processes: int, forwarding: _Forwarding) -> tupl
         with _started(words, told, Path(folder) / "meeting") as team:
             forwarding.team = team
             _wait(team)
-            codes = [member.returncode for member in team]
+        codes = [member.returncode for member in team]
         forwarding.team = []
         lost = [rank for rank, code in enumerate(codes) if code < 0]
         own = [rank for rank, code in enumerate(codes) if code not in (OK, LOST) and code > 0]

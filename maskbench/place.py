@@ -62,6 +62,11 @@ def created(settings: RunSettings, store: Store, locks: ExitStack, *, fresh: boo
         BusyError: Another process was faster.
         StoreError: The store cannot be written.
     """
+    name = str(_create(settings, store, locks, fresh=fresh)) if team.first() else ""
+    return Path(team.share(name.encode()).decode())
+
+
+def _create(settings: RunSettings, store: Store, locks: ExitStack, *, fresh: bool) -> Path:
     store.prepare()
     with lock.hold(store.root, MEETING_S):
         begun = None if fresh else store.unfinished(settings.run_id())

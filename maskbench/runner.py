@@ -30,7 +30,7 @@ from maskbench.place import created, found
 from maskbench.plan import Planned, resolve
 from maskbench.prepare import build, prepare
 from maskbench.probes.score import score
-from maskbench.record import again, close, first_record
+from maskbench.logbook import again, close, first_record
 from maskbench.results import Store
 from maskbench.session import Session, load
 from maskbench.signals import Asked, Signals

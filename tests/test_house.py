@@ -30,7 +30,7 @@ RANKS = [
     ["train"],
     ["masks", "report", "plan", "contract", "ledger"],
     ["midway", "forecast"],
-    ["prepare", "record", "session"],
+    ["prepare", "logbook", "session"],
     ["runner"],
     ["tune"],
     ["cli"],
