@@ -17,7 +17,7 @@ ALL = [*SOURCES, *STRATEGIES, *sorted((ROOT / "tests").glob("*.py"))]
 RANKS = [
     [
         *("mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"),
-        *("clock", "machine"),
+        *("clock", "machine", "trust", "record"),
     ],
     ["model", "spec", "provenance", "pace"],
     ["context", "tuning"],
@@ -36,7 +36,8 @@ RANKS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 ORDER_IN_RANK = {
-    ("results", "errors"), ("budget", "errors"), ("probes", "data"),
+    ("results", "errors"), ("results", "trust"), ("results", "record"), ("record", "trust"),
+    ("trust", "errors"), ("budget", "errors"), ("probes", "data"),
 }  # fmt: skip
 ONLY = {
     "typer": {"cli"},
@@ -47,7 +48,7 @@ ONLY = {
 }
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
-    "machine",
+    "machine", "trust", "record",
 ]  # fmt: skip
 
 
