@@ -157,7 +157,10 @@ def _checkpoint(folder: Path, split: Split, device: torch.device, progress: Prog
     encoder: Any = Encoder(shape).to_empty(device=device)
     try:
         path = inside(folder, results.ENCODER)
-        encoder.load_state_dict(load_file(path, device=str(device)))
+        weights = load_file(path, device=str(device))
+        if not all(value.is_floating_point() for value in weights.values()):
+            raise ValueError("not all weights are real floating-point numbers")
+        encoder.load_state_dict(weights)
     except (OSError, StoreError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
         raise UsageError(
             f"features checkpoint:{folder}: its {results.ENCODER} cannot be used "
