@@ -48,7 +48,7 @@ class Midway:
         with self._job.clock.on("paused"):
             if team.first():
                 self._probe(turn)
-            team.agree(seconds=team.LONG_S)
+            team.meet()
 
     def _probe(self, turn: Turn) -> None:
         job, now = self._job, self._ledger.now()

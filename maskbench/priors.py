@@ -4,6 +4,7 @@
 encoder that was trained before, whose cost and origin go to the record.
 """
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from maskbench.probes.features import centre_crop, patch_mean, pixels
 from maskbench.results import read_record
 from maskbench.shape import blocks_forward, linear_flops
 from maskbench.spec import preset
+from maskbench.trust import inside, plain
 
 KINDS = ("pixels-pca", "hog", "checkpoint:RUN", "timm:NAME", "timm:NAME@WEIGHTS_FILE")
 COMPONENTS = 32
@@ -154,11 +156,15 @@ def _checkpoint(folder: Path, split: Split, device: torch.device, progress: Prog
         )
     encoder: Any = Encoder(shape).to_empty(device=device)
     try:
-        encoder.load_state_dict(load_file(folder / results.ENCODER, device=str(device)))
-    except (OSError, SafetensorError, RuntimeError) as error:
+        path = inside(folder, results.ENCODER)
+        weights = load_file(path, device=str(device))
+        if not all(value.is_floating_point() for value in weights.values()):
+            raise ValueError("not all weights are real floating-point numbers")
+        encoder.load_state_dict(weights)
+    except (OSError, StoreError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
         raise UsageError(
-            f"features checkpoint:{folder}: its {results.ENCODER} cannot be used ({error}). Run it "
-            "again with --fresh, or choose another run."
+            f"features checkpoint:{folder}: its {results.ENCODER} cannot be used "
+            f"({_brief(error)}). Run it again with --fresh, or choose another run."
         ) from error
     values = patch_mean(encoder, split.images, augment.normalise, device, progress=progress)
     forward = linear_flops(shape.patches, shape.patch_values, shape.width)
@@ -199,18 +205,29 @@ def _timm(text: str, split: Split, side: int, device: torch.device, progress: Pr
     return Features(torch.from_numpy(values), prior, flops)
 
 
+def _brief(error: Exception) -> str:
+    """What went wrong, in one short line; torch and timm tell long stories of their weights."""
+    first = str(error).strip().partition("\n")[0].rstrip(".:")
+    return plain(f"{type(error).__name__}: {first}")[:200]
+
+
 def _network(name: str, file: str) -> tuple[nn.Module, Mapping[str, Any]]:
     if file and not Path(file).is_file():
         raise UsageError(
             f"features timm:{name}@{file}: there is no file {file}. Give the path of a "
             ".safetensors or .pth file, or leave it out, with the @, to download the weights."
         )
+    if file and _compressed(file):
+        raise UsageError(
+            f"features timm:{name}@{file}: a compressed archive; torch.save compresses nothing, "
+            "and this could unpack to any size. Save the weights again as .safetensors."
+        )
     try:
         return pretrained(name, file or None)
     except UsageError:
         raise
     except Exception as error:  # the hub, the network, the disk or the file: many kinds
-        why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        why = _brief(error)
         todo = (
             "Give a file with weights of this very model."
             if file
@@ -221,6 +238,15 @@ def _network(name: str, file: str) -> tuple[nn.Module, Mapping[str, Any]]:
             f"the weights of timm's {name} cannot be loaded from {file or 'the model hub'} "
             f"({why}). {todo}"
         ) from error
+
+
+def _compressed(file: str) -> bool:
+    """Whether it is a zip archive with anything in it that is compressed."""
+    try:
+        with zipfile.ZipFile(file) as found:
+            return any(item.compress_type != zipfile.ZIP_STORED for item in found.infolist())
+    except (OSError, zipfile.BadZipFile, ValueError):
+        return False
 
 
 def resized(

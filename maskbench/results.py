@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maskbench import trust
 from maskbench.errors import StoreError, UsageError, unknown
 from maskbench.files import replacing, unwritten
+from maskbench.record import check
+from maskbench.trust import plain
 
 SCHEMA = 1
 RECORD = "record.json"
@@ -35,6 +38,9 @@ LEDGER = (
     "machine.battery", "energy_joules", "stop_reason",
 )  # fmt: skip
 """What a ledger must say for its run to be ranked; a dot leads into a part."""
+MAY_BE_NULL = {
+    "peak_memory_bytes.device", "machine.load_before", "machine.load_after", "energy_joules",
+}  # fmt: skip
 
 
 def _plain(value: Any) -> Any:
@@ -60,24 +66,28 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """A run's record.
+    """A run's record; of others, so nothing in it is believed before its shape is checked.
 
     Raises:
-        StoreError: Missing, not JSON, of another schema, or without a field.
+        StoreError: Missing, not JSON, of another schema or shape, or too large.
     """
     path = folder / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = trust.parse(trust.read_text(folder, RECORD))
     except FileNotFoundError as error:
         raise StoreError(f"no record at {path}: not a run folder.") from error
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise StoreError(f"{path} is not a readable record: {error}.") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         found = record.get("schema") if isinstance(record, dict) else "none"
-        raise StoreError(f"{path} has schema {found}; this maskbench reads {SCHEMA}.")
+        raise StoreError(f"{path} has schema {plain(found)[:40]}; this maskbench reads {SCHEMA}.")
     missing = [name for name in FIELDS if name not in record]
     if missing:
         raise StoreError(f"{path} lacks {', '.join(missing)}.")
+    try:
+        check(record)
+    except ValueError as error:
+        raise StoreError(f"{path} is not a record of schema {SCHEMA}: {error}.") from error
     return record
 
 
@@ -115,15 +125,23 @@ class MetricsFile:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The metric lines of a run; a torn last line is left out."""
-    path = folder / METRICS
+    """The metric lines of a run; lines that are torn or no JSON object are left out.
+
+    Raises:
+        StoreError: The file is a link out of the folder, no regular file, or too large.
+    """
     rows: list[dict[str, Any]] = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                continue
+    try:
+        lines = trust.read_text(folder, METRICS).splitlines()
+    except FileNotFoundError:
+        return rows
+    for line in lines:
+        try:
+            row = trust.parse(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
     return rows
 
 
@@ -253,6 +271,19 @@ def brief(record: Mapping[str, Any]) -> dict[str, Any]:
         "minutes": ledger["seconds"]["training"] / 60 if ledger else None,
         "folder": record.get("folder"),
     }
+
+
+def lacking(ledger: Any) -> list[str]:
+    """What a ledger must say and does not; a part that is not there at all is named once."""
+    missing = []
+    for name in LEDGER:
+        part, _, key = name.rpartition(".")
+        within = ledger.get(part) if part and isinstance(ledger, Mapping) else ledger
+        found = within.get(key, ...) if isinstance(within, Mapping) else ...
+        if found is ... or (found is None and name not in MAY_BE_NULL):
+            there = not part or isinstance(within, Mapping)
+            missing.append(name.replace(".", " ") if there else part)
+    return list(dict.fromkeys(missing))
 
 
 def mean_accuracy(

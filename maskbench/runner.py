@@ -131,7 +131,7 @@ def finish(session: Session, state: State | None) -> Result:
         close(folder, record, STATUS.get(type(error), "failed"), str(error))
         raise error from caught
     close(folder, record, "finished")
-    team.agree(seconds=team.LONG_S)
+    team.meet()
     return Result(folder, results.read_record(folder), reused=False)
 
 

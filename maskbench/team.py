@@ -113,6 +113,15 @@ def agree(*numbers: float, seconds: float | None = None) -> tuple[int, ...]:
     return tuple(int(number) for number in told.tolist())
 
 
+def meet() -> None:
+    """Wait for all, however long one of them works alone.
+
+    Raises:
+        LostProcessError: A process is gone.
+    """
+    agree(0, seconds=LONG_S)
+
+
 def of_first(numbers: Sequence[float], seconds: float | None = None) -> tuple[float, ...]:
     """The numbers of the first process.
 

@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from maskbench import trust
 from maskbench.errors import StoreError, UsageError
 from maskbench.results import Store, write_json
 from maskbench.spec import RunSettings
@@ -75,8 +76,10 @@ def tuned(settings: RunSettings, store: Store) -> RunSettings:
     """
     path = file_of(settings, store)
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = trust.parse(trust.read_text(path.parent, path.name))
         rate, trials = float(told["base_lr"]), len(told["trials"])
+        if not 0 < rate < 1000:
+            raise ValueError(f"a rate of {rate}")
     except FileNotFoundError as error:
         raise UsageError(
             f"--lr tuned: no learning rate has been tuned for {settings.strategy} with this data, "

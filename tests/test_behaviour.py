@@ -60,7 +60,7 @@ def test_without_the_diversity_term_all_images_share_a_mask(
 ) -> None:
     """The spread over images, relative to random masks of the same count, all but vanishes."""
     record, _ = run(monkeypatch, tmp_path, "clmae", "--set", "diversity=0")
-    hidden = read_masks(next(tmp_path.glob("*/masks.safetensors"))).hidden[1:]
+    hidden = read_masks(next(tmp_path.glob("*/masks.safetensors")).parent).hidden[1:]
     often = hidden.mean(1)
     share = record["masks"]["hidden"] / (record["masks"]["rows"] * record["masks"]["columns"])
     spread = (often * (1 - often)).mean((1, 2)) / (share * (1 - share))

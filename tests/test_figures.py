@@ -54,11 +54,11 @@ def test_a_frequency_map_is_neutral_at_the_hidden_share() -> None:
 
 def test_masks_come_back_as_they_were(tmp_path: Path) -> None:
     folder = put(tmp_path, "random-0", record("random", 0, 0.5))
-    tape = read_masks(folder / "masks.safetensors")
+    tape = read_masks(folder)
     assert (tape.hidden.reshape(3, IMAGES, -1) == some_masks()).all()
     (folder / "masks.safetensors").write_bytes(b"no")
     with pytest.raises(StoreError, match="no readable masks"):
-        read_masks(folder / "masks.safetensors")
+        read_masks(folder)
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.1, 0.2], [1.0, 1.0, 1.0, 9.0], [0.0, 5.0, 5.1], [2.0]])

@@ -17,7 +17,7 @@ ALL = [*SOURCES, *STRATEGIES, *sorted((ROOT / "tests").glob("*.py"))]
 RANKS = [
     [
         *("mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"),
-        *("clock", "machine", "files", "signals", "team", "checkpoint"),
+        *("clock", "machine", "files", "signals", "team", "checkpoint", "trust", "record"),
     ],
     ["model", "spec", "provenance", "pace"],
     ["context", "tuning", "lock", "care"],
@@ -38,7 +38,8 @@ RANKS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 ORDER_IN_RANK = {
-    ("results", "errors"), ("results", "files"), ("files", "errors"), ("budget", "errors"),
+    ("results", "errors"), ("results", "trust"), ("results", "record"), ("results", "files"),
+    ("record", "trust"), ("trust", "errors"), ("files", "errors"), ("budget", "errors"),
     ("team", "errors"), ("checkpoint", "errors"), ("checkpoint", "files"),
     ("checkpoint", "results"), ("probes", "data"),
 }  # fmt: skip
@@ -51,7 +52,7 @@ ONLY = {
 }
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
-    "machine", "care", "signals", "files",
+    "machine", "care", "signals", "files", "trust", "record",
 ]  # fmt: skip
 
 

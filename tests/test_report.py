@@ -40,8 +40,10 @@ def test_same_records_same_bytes(tmp_path: Path) -> None:
 
 def test_hostile_texts_are_only_texts(tmp_path: Path) -> None:
     pair(tmp_path)
-    put(tmp_path, "evil", record(EVIL, 0, 0.4))
-    put(tmp_path, "evil-failed", record(EVIL, 1, 0.4, status="failed", error=f"E: {EVIL}"))
+    paired = EVIL.replace("\ud800", "")  # what is no text at all is refused
+    put(tmp_path, "broken", record(EVIL, 0, 0.4))
+    put(tmp_path, "evil", record(paired, 0, 0.4))
+    put(tmp_path, "evil-failed", record(paired, 1, 0.4, status="failed", error=f"E: {paired}"))
     html = html_of(tmp_path)
     assert "<script" not in html
     assert "&lt;script&gt;" in html

@@ -79,7 +79,7 @@ def test_masks_of_the_same_images_at_nine_moments(store: Store, pictures: Path) 
     results = [go(store, pictures, strategy=name) for name in ("random", "clmae")]
     positions = []
     for result in results:
-        tape = read_masks(result.folder / "masks.safetensors")
+        tape = read_masks(result.folder)
         masks = tape.hidden.reshape(9, 40, 64)
         assert (masks.sum(2) == 48).all()
         assert result.record["masks"]["moments"][::8] == [0.0, 1.0]

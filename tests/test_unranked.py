@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from synthetic import compare, groups_of, html_of, plain, put, record, used
 
-from maskbench.report.reading import MAY_BE_NULL, Unranked, lacking, read
+from maskbench.report.reading import Unranked, read
 from maskbench.report.views import groups
-from maskbench.results import LEDGER
+from maskbench.results import LEDGER, MAY_BE_NULL, lacking
 
 
 def without(ledger: dict[str, Any], name: str) -> dict[str, Any]:

@@ -55,8 +55,10 @@ def compare(
     if as_json:
         _json(report, path, replaced=replaced)
     else:
+        from maskbench.cli import render
+
         _tables(report)
-        typer.echo(f"report  {path}{' (replaced)' if replaced else ''}")
+        render.line(f"report  {path}{' (replaced)' if replaced else ''}")
     if report.left_out:
         raise typer.Exit(LEFT_OUT)
 
@@ -147,7 +149,7 @@ def _tables(report: "Report") -> None:
         _group(group)
     if report.differing:
         apart = f"{len(report.groups)} groups that differ in {', '.join(report.differing)}"
-        typer.echo(f"The runs fall into {apart}: nothing is compared across groups.\n")
+        render.line(f"The runs fall into {apart}: nothing is compared across groups.\n")
     for found in report.frontiers:
         _against_cost(found)
     _apart(report)
@@ -179,9 +181,9 @@ def _group(group: "Group") -> None:
     where = f"{facts['data']}, {facts['model'].partition(' (')[0]}"
     equal = f"equal {views(group.views)}: " if len(group.entries) > 1 else ""
     render.table(f"{where}, {equal}{', '.join(matched(group))}", _rows(group))
-    typer.echo(verdict(group))
+    render.line(verdict(group))
     if any(run.trials for run in group.runs):
-        typer.echo(learning_rates(group))
+        render.line(learning_rates(group))
     spent = [
         {"strategy": label, **{n: "\n".join(costs.said(n, c)) for n, c in numbers.items()}}
         for label, numbers in costs.relative(group)
@@ -190,7 +192,7 @@ def _group(group: "Group") -> None:
     rows = across.reached(reaches(group))
     if rows:
         render.table("epochs to random's final accuracy", rows)
-    typer.echo()
+    render.line()
 
 
 def _against_cost(found: "Frontier") -> None:
@@ -207,21 +209,23 @@ def _against_cost(found: "Frontier") -> None:
 
 def _apart(report: "Report") -> None:
     """Views that nothing fills, and the first pairs that cannot be compared."""
+    from maskbench.cli import render
+
     for view in report.missing_views:
-        typer.echo(f"{view.why}\n  {view.command}" if view.command else view.why)
+        render.line(f"{view.why}\n  {view.command}" if view.command else view.why)
     if report.missing_views:
-        typer.echo()
+        render.line()
     if report.not_compared:
-        typer.echo("what cannot be compared, and why")
+        render.line("what cannot be compared, and why")
     for pair in report.not_compared[:PAIRS]:
-        typer.echo(f"  {pair.a} with {pair.b}: {pair.why}")
+        render.line(f"  {pair.a} with {pair.b}: {pair.why}")
         if pair.command:
-            typer.echo(f"    {pair.command}")
+            render.line(f"    {pair.command}")
     more = len(report.not_compared) - PAIRS
     if more > 0:
-        typer.echo(f"  and {more} more pairs: the page and --json have them all")
+        render.line(f"  and {more} more pairs: the page and --json have them all")
     if report.not_compared:
-        typer.echo()
+        render.line()
 
 
 def _rows(group: "Group") -> list[dict[str, Any]]:

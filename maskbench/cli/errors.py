@@ -6,6 +6,7 @@ import textwrap
 import typer
 
 from maskbench.errors import BUG, OK, MaskbenchError
+from maskbench.trust import plain
 
 _state = {"debug": False}
 
@@ -34,6 +35,6 @@ def _tell(text: str, error: BaseException, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    first, *rest = text.split("\n")
+    first, *rest = plain(text, lines=True).split("\n")
     print("\n".join([textwrap.fill(f"maskbench: {first}", 96), *rest]), file=sys.stderr)
     return code

@@ -34,7 +34,7 @@ def plan_rows(forecast: Any) -> dict[str, str]:
 def used(record: Mapping[str, Any]) -> str:
     """What a run's budget came to; what was planned, as long as nothing is counted."""
     budget, ledger = record["budget"], record["ledger"]
-    counted = ledger or budget
+    counted = ledger if ledger.get("images") and ledger.get("steps") else budget
     epochs = counted["images"] / record["data"]["train"]
     amounts = (
         f"{counted['images']:,} images",

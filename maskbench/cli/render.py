@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich import markup
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,9 +24,9 @@ from rich.table import Table
 from maskbench import events
 from maskbench.budget import Budget
 from maskbench.cli.planned import plan_rows, used
-from maskbench.report.frame import text
 from maskbench.report.words import big, duration
-from maskbench.results import mean_accuracy
+from maskbench.results import lacking, mean_accuracy
+from maskbench.trust import plain
 
 SHOTS = (1, 2, 4, 8, 16)
 FEATURES = {
@@ -34,6 +34,16 @@ FEATURES = {
     "untrained": "untrained encoder",
     "pixels": "raw pixels",
 }
+
+
+def escape(text: Any) -> str:
+    """A text that rich and the terminal show as it is: no markup, no escape codes."""
+    return markup.escape(plain(text))
+
+
+def line(text: str = "") -> None:
+    """Plain text on stdout, as wide as it is."""
+    print(plain(text, lines=True))
 
 
 def as_json(value: Any) -> None:
@@ -44,7 +54,7 @@ def as_json(value: Any) -> None:
 
 def say(text: str) -> None:
     """A line of talk, on stderr."""
-    Console(stderr=True, soft_wrap=True).print(escape(text), highlight=False)
+    print(plain(text, lines=True), file=sys.stderr)
 
 
 class Bars:
@@ -232,8 +242,11 @@ def _accuracies(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
 def _costs(record: Mapping[str, Any]) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
     ledger, expected = record["ledger"], record["budget"].get("seconds_expected")
-    table.add_row("budget", escape(text(used(record))))
-    if ledger:
+    table.add_row("budget", escape(used(record)))
+    missing = lacking(ledger) if ledger else []
+    if missing:
+        table.add_row("cost", escape(f"not whole: its ledger lacks {', '.join(missing)}"))
+    elif ledger:
         seconds = ledger["seconds"]["training"]
         relative = ledger["flops_relative_to_random"]
         speed = f"{ledger['images_per_s']:,.0f} images/s"
@@ -247,7 +260,7 @@ def _costs(record: Mapping[str, Any]) -> Table:
         table.add_row("masks", f"{numbers} % harder (easier: -) than random, start to end")
     prior = record["strategy"].get("prior")
     if prior:
-        table.add_row("prior", f"uses an external prior: {escape(text(prior))}")
+        table.add_row("prior", f"uses an external prior: {escape(prior)}")
     return table
 
 

@@ -6,11 +6,13 @@ the wanted side already stay as they are. The EXIF orientation is not applied (a
 ImageFolder).
 """
 
+import math
 import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import chain
 from typing import TypeVar
 
@@ -18,14 +20,20 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from maskbench.events import Progress
+from maskbench.trust import plain
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-MAX_PIXELS = 100_000_000
+MAX_PIXELS = 2**26
+MAX_SIDE = 2**15
+"""Larger images are refused by their header, before anything is decoded."""
 
 _BATCH = 256  # images decoded before they are handed on: bounds the memory
 _TASK = 8  # images a thread takes at once
 _THREADS = 16  # at most
 _ALONE = threading.Lock()
+LARGE = 2**24  # pixels; larger images are decoded one at a time: bounds the memory
+_ONE_LARGE = threading.Lock()
+_TILE = (322, 323)  # width and length of a TIFF's tiles, which may be larger than the image
 
 Size = tuple[int, int]
 Result = TypeVar("Result")
@@ -35,25 +43,39 @@ def size(path: str) -> Size | str:
     """Width and height in pixels, or why the file cannot be used; pixels are not decoded."""
     try:
         with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
+            return _too_large(image) or image.size
     except Exception as error:
         return _reason(error)
-    return (width, height) if width * height <= MAX_PIXELS else "too many pixels"
 
 
 def pixels(path: str, side: int) -> bytes | str:
     """The middle square of an image, (side, side, 3), or why it cannot be decoded."""
     try:
         with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                return "too many pixels"
-            rgb = _rgb(image)
-            short = min(rgb.size)
-            left, top = (rgb.width - short) // 2, (rgb.height - short) // 2
-            box = (left, top, left + short, top + short)
-            return rgb.resize((side, side), Image.Resampling.BICUBIC, box).tobytes()
+            if why := _too_large(image):
+                return why
+            with _ONE_LARGE if image.width * image.height > LARGE else nullcontext():
+                return _square(_rgb(image), side)
     except Exception as error:
         return _reason(error)
+
+
+def _too_large(image: Image.Image) -> str:
+    """Why an opened image is not decoded; nothing if it may be."""
+    tags = getattr(image, "tag_v2", {})
+    tile = [tag for tag in map(tags.get, _TILE) if isinstance(tag, int)]
+    if max(math.prod(image.size), math.prod(tile)) > MAX_PIXELS:
+        return "too many pixels"
+    longest = max(image.size)
+    return f"{longest:,} px long, more than {MAX_SIDE:,}" if longest > MAX_SIDE else ""
+
+
+def _square(rgb: Image.Image, side: int) -> bytes:
+    """The middle square of an image, resized."""
+    short = min(rgb.size)
+    left, top = (rgb.width - short) // 2, (rgb.height - short) // 2
+    box = (left, top, left + short, top + short)
+    return rgb.resize((side, side), Image.Resampling.BICUBIC, box).tobytes()
 
 
 def in_threads(
@@ -109,4 +131,4 @@ def _reason(error: Exception) -> str:
         return "too many pixels"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    return (str(error).splitlines() or [type(error).__name__])[0][:80]
+    return plain((str(error).splitlines() or [type(error).__name__])[0])[:80]

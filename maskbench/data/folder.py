@@ -7,9 +7,8 @@ pretraining alone. Names that start with "." are ignored, links to folders are n
 
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskbench.data import decode, packed
-from maskbench.data.packed import Bad, File, Plan, printable
+from maskbench.data.listing import listing, scan, walk
+from maskbench.data.packed import Bad, Plan
 from maskbench.data.source import Images
 from maskbench.errors import DataError, UsageError
 from maskbench.events import Progress, Silent
+from maskbench.trust import plain
 
-RULES = 1  # raise it when the same files would be packed differently
+RULES = 2  # raise it when the same files would be packed differently
 
 _SMALL = "smaller than"
 _LAYOUT = (
@@ -76,16 +77,20 @@ def find(path: Path) -> Plan:
     Raises:
         DataError: The folder is missing, empty, or organised in no known way.
     """
-    root = path.expanduser().resolve()
+    try:
+        root = path.expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # a loop of links, or a ~user who does not exist
+        raise DataError(f"The data folder {path} cannot be found: {error}.") from error
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(f"The data folder {path} {what}. Check the path after --data folder:.")
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.")[:80] or "images"
     try:
-        folders, files = _listing(root)
+        folders, files = listing(root)
         if {"train", "test", "val"} & set(folders):
             return _find_splits(root, name, folders)
-        full = [folder for folder in folders if next(_walk(str(root / folder), ""), None)]
+        real = [folder for folder in folders if not (root / folder).is_symlink()]
+        full = [folder for folder in real if next(walk(str(root / folder), ""), None)]
         if full:
             raise DataError(
                 f"{root} has no train/ but {_some(f'{folder}/' for folder in full)}"
@@ -95,7 +100,7 @@ def find(path: Path) -> Plan:
             )
         if not files:
             raise DataError(f"{root} holds no files. {_LAYOUT} Check the path.")
-        good, bad = _scan(root, "", ())
+        good, bad = scan(root, "", ())
     except OSError as error:
         raise DataError(
             f"{error.filename or root} cannot be read: {error.strerror}. Mend the permissions or "
@@ -130,7 +135,7 @@ def judge(plan: Plan, side: int, progress: Progress) -> Plan:
             name: [file for file in files if file.path not in bad]
             for name, files in plan.splits.items()
         },
-        skipped=sorted([*plan.skipped, *(Bad(printable(path), bad[path]) for path in bad)]),
+        skipped=sorted([*plan.skipped, *(Bad(plain(path), bad[path]) for path in bad)]),
         stored=roomy if smallest >= roomy else side,
     )
 
@@ -155,14 +160,14 @@ def _find_splits(root: Path, name: str, folders: Sequence[str]) -> Plan:
         )
     if len(classes) == 1:
         raise DataError(
-            f"{root} has one class only, {printable(classes[0])!r}. Probes need at least two class "
+            f"{root} has one class only, {plain(classes[0])!r}. Probes need at least two class "
             f"folders in train/ and {test}/; for pretraining alone give a flat folder of images."
         )
-    train, bad = _scan(root, "train/", classes)
-    rest, more = _scan(root, f"{test}/", classes)
+    train, bad = scan(root, "train/", classes)
+    rest, more = scan(root, f"{test}/", classes)
     ignored = "; val/ ignored" if test == "test" and "val" in folders else ""
     layout = f"class folders in train/ and {test}/{ignored}"
-    shown = tuple(map(printable, classes))
+    shown = tuple(map(plain, classes))
     return Plan(root, name, layout, shown, {"train": train, "test": rest}, [*bad, *more])
 
 
@@ -174,7 +179,7 @@ def _classes(root: Path, split: str) -> tuple[str, ...]:
             f"{folder} is a link; links to folders are not followed. Put the real folder there, or "
             f"give the folder that holds the real {split}/."
         )
-    classes, files = _listing(folder)
+    classes, files = listing(folder)
     if not classes and files:
         raise DataError(
             f"{folder} holds {len(files)} loose files rather than class folders. Sort them into "
@@ -184,46 +189,6 @@ def _classes(root: Path, split: str) -> tuple[str, ...]:
     if not classes:
         raise DataError(f"{folder} is empty. {_LAYOUT} Fill it, or check the path.")
     return tuple(classes)
-
-
-def _listing(folder: Path) -> tuple[list[str], list[str]]:
-    """Sorted names of the folders and of the other entries in a folder, without hidden ones."""
-    with os.scandir(folder) as found:
-        entries = [(e.name, e.is_dir()) for e in found if not e.name.startswith(".")]
-    entries.sort()
-    return [n for n, is_dir in entries if is_dir], [n for n, is_dir in entries if not is_dir]
-
-
-def _walk(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Everything below a folder that is not a real folder, each with ``prefix`` + its path."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path, f"{prefix}{entry.name}/")
-            else:
-                yield prefix + entry.name, entry
-
-
-def _scan(root: Path, prefix: str, classes: Sequence[str]) -> tuple[list[File], list[Bad]]:
-    """All files below ``root / prefix``, sorted, and those that are refused unopened."""
-    index = {name: label for label, name in enumerate(classes)}
-    good, bad = [], []
-    for path, entry in sorted(_walk(str(root / prefix), prefix), key=lambda item: item[0]):
-        parts = path.split("/")
-        if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
-            bad.append(Bad(printable(path), "link out of the folder"))
-        elif not entry.is_file():
-            bad.append(Bad(printable(path), "not a regular file"))
-        elif not entry.stat().st_size:
-            bad.append(Bad(printable(path), "empty file"))
-        elif classes and len(parts) < 3:
-            bad.append(Bad(printable(path), "not in a class folder"))
-        else:
-            label = index[parts[1]] if classes else -1
-            good.append(File(path, label, entry.stat().st_size, entry.stat().st_mtime_ns))
-    return good, bad
 
 
 def _key(plan: Plan, side: int) -> str:
@@ -295,5 +260,5 @@ def _examples(bad: Sequence[Bad]) -> str:
 
 def _some(names: Iterable[str]) -> str:
     """The first five names."""
-    shown = [printable(name) for name in names]
+    shown = [plain(name) for name in names]
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

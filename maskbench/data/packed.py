@@ -33,6 +33,7 @@ from maskbench.data import decode
 from maskbench.data.source import Images, Split
 from maskbench.errors import StoreError
 from maskbench.events import Progress
+from maskbench.trust import plain
 
 SCHEMA = 1
 SHOWN = 1000  # skipped files named in the record
@@ -110,13 +111,6 @@ class Pack:
         }
 
 
-def printable(text: str) -> str:
-    """A path that any terminal, log or JSON file can take: odd characters become escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 def write(target: Path, plan: Plan, progress: Progress) -> Pack:
     """Decode the images of a plan into a new pack; files that fail are listed in it.
 
@@ -164,8 +158,9 @@ def read(folder: Path) -> Pack | None:
             return None
         classes = tuple(facts["classes"])
         splits = {
-            name: _read_split(folder / name, count, facts["stored_side"], labelled=bool(classes))
+            name: _read_split(folder / name, count, facts["stored_side"], len(classes))
             for name, count in facts["counts"].items()
+            if name in ("train", "test")
         }
         images = Images(
             name=f"folder:{facts['name']}",
@@ -176,20 +171,27 @@ def read(folder: Path) -> Pack | None:
             notes=facts["notes"],
         )
         return Pack(images, tuple(Bad(*bad) for bad in facts["skipped"]))
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, EOFError, ArithmeticError, RecursionError):
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _read_split(folder: Path, count: int, side: int, *, labelled: bool) -> Split:
+def _read_split(folder: Path, count: int, side: int, classes: int) -> Split:
     """One split of a pack; ValueError if a file does not hold ``count`` entries."""
     path = folder / "images.u8"
     shape = (count, side, side, 3)
     ids = json.loads((folder / "ids.json").read_text("utf-8"))
-    labels = np.load(folder / "labels.npy") if labelled else None
+    path_of_labels = folder / "labels.npy"
+    labels = np.load(path_of_labels, mmap_mode="r", allow_pickle=False) if classes else None
     if path.stat().st_size != count * side * side * 3 or len(ids) != count:
         raise ValueError("a file has the wrong size")
-    if labels is not None and (labels.shape != (count,) or labels.dtype != np.int64):
-        raise ValueError("the labels do not fit the images")
+    if labels is not None:
+        if labels.shape != (count,) or labels.dtype != np.int64:
+            raise ValueError("the labels do not fit the images")
+        labels = np.array(labels)
+        if count and not 0 <= labels.min() <= labels.max() < classes:
+            raise ValueError("a label has no class")
     if not count:  # an empty file cannot be mapped
         return Split(np.empty(shape, np.uint8), labels, ())
     return Split(np.memmap(path, np.uint8, "r", shape=shape), labels, tuple(ids))
@@ -205,9 +207,9 @@ def _fill(folder: Path, plan: Plan, progress: Progress) -> None:
         reasons = _write_pixels(folder / name / "images.u8", plan, name, digest, progress)
         good = [file for file, why in zip(files, reasons, strict=True) if not why]
         skipped += [
-            Bad(printable(file.path), why) for file, why in zip(files, reasons, strict=True) if why
+            Bad(plain(file.path), why) for file, why in zip(files, reasons, strict=True) if why
         ]
-        ids = json.dumps([printable(file.path) for file in good]).encode()
+        ids = json.dumps([plain(file.path) for file in good]).encode()
         labels = np.array([file.label for file in good], np.int64)
         digest.update(labels.astype("<i8").tobytes() + ids)
         with _durable(folder / name / "ids.json") as out:

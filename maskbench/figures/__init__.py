@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import re
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,8 @@ def as_svg(figure: Figure, *, name: str, label: str) -> str:
     """
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with style():
+    with style(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts draw the text
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]

@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from maskbench.report.frame import Run, flat, text
+from maskbench.report.frame import Run, flat
 from maskbench.shape import PRESETS
 from maskbench.spec import Request
+from maskbench.trust import plain
 
 UNITS = {"images": "img", "flops": "flop", "seconds": "s"}
 
@@ -51,7 +52,7 @@ def command(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
     words += ["--compile"] if settings.get("compile") else []
     for key, value in flat(settings.get("strategy_settings") or {}).items():
         words += ["--set", f"{key}={value}"]
-    return text(shlex.join(words))
+    return plain(shlex.join(words))
 
 
 def _option(key: str, value: Any, default: Any) -> Sequence[str]:

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from maskbench.trust import plain
+
 REFERENCE = "random"
 TRAINED, UNTRAINED, PIXELS = "patchmean", "untrained", "pixels"
 RECIPE = ("batch", "base_lr", "weight_decay", "warmup", "precision", "limit", "draws")
@@ -14,12 +16,8 @@ POSITIVE = (
     ("images",), ("steps",), ("flops_total",), ("flops_relative_to_random",), ("images_per_s",),
     ("seconds", "training"), ("seconds_total",),
 )  # fmt: skip
+
 Scores = Mapping[str, Mapping[int, float]]
-
-
-def text(value: Any) -> str:
-    """A text from a record, without characters that would steer a terminal or break a file."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in str(value))
 
 
 def _number(value: Any) -> float:
@@ -69,7 +67,7 @@ class Run:
     @property
     def id(self) -> str:
         """The run's name."""
-        return text(self.record["id"])
+        return plain(self.record["id"])
 
     @property
     def key(self) -> str:
@@ -86,7 +84,7 @@ class Run:
         """Device and threads; seconds compare only where they are equal."""
         found, threads = self.record["provenance"]["device"], self.record["provenance"]["threads"]
         plural = "" if threads == 1 else "s"
-        return text(found["gpu"] or f"{found['cpu']}, {threads} thread{plural}")
+        return plain(found["gpu"] or f"{found['cpu']}, {threads} thread{plural}")
 
     @property
     def started(self) -> str:
@@ -97,7 +95,7 @@ class Run:
     def planned(self) -> tuple[str, float]:
         """The budget it was given: unit and amount."""
         budget = self.record["budget"]
-        return text(budget["unit"]), _number(budget["amount"])
+        return plain(budget["unit"]), _number(budget["amount"])
 
     @property
     def says_cost(self) -> bool:
@@ -209,7 +207,7 @@ def conditions(record: Mapping[str, Any]) -> dict[str, str]:
         "hidden": f"{model['hidden']} of {patches} patches",
         "recipe": ", ".join(f"{key} {value}" for key, value in recipe.items()),
     }
-    return {key: text(value) for key, value in found.items()}
+    return {key: plain(value) for key, value in found.items()}
 
 
 def variant(run: Run) -> tuple[str, Mapping[str, Any]]:
@@ -218,7 +216,7 @@ def variant(run: Run) -> tuple[str, Mapping[str, Any]]:
     digest = run.record["settings"].get("strategy_digest")
     if digest:
         settings["file"] = str(digest)[:8]
-    return text(run.record["strategy"]["name"]), dict(sorted(settings.items()))
+    return plain(run.record["strategy"]["name"]), dict(sorted(settings.items()))
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:

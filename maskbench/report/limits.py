@@ -2,10 +2,11 @@
 
 import json
 
-from maskbench.report.frame import Run, text
+from maskbench.report.frame import Run
 from maskbench.report.means import SEEDS_FOR_INTERVAL, Mean
 from maskbench.report.views import Group
 from maskbench.report.words import count, epochs, leaderboard
+from maskbench.trust import plain
 
 
 def limits(group: Group) -> list[str]:
@@ -26,7 +27,7 @@ def limits(group: Group) -> list[str]:
     run = group.runs[0]
     if run.classes:
         found.append(
-            f"Everything was probed on {text(run.record['data']['name'])} alone, with the encoder "
+            f"Everything was probed on {plain(run.record['data']['name'])} alone, with the encoder "
             "frozen: other data, full fine-tuning or dense tasks may order strategies otherwise."
         )
     found.append(_limit_scale(group))
@@ -63,7 +64,7 @@ def _limit_scale(group: Group) -> str:
         if run.trials
         else "The recipe is shared, not tuned per strategy."
     )
-    return text(
+    return plain(
         f"The scale is {model['preset']} ({model['width']} wide, {model['depth']} blocks, "
         f"{model['image']} px) for {longest:.3g} epochs: what holds here need not hold at "
         f"other sizes or longer schedules. {tuned}"

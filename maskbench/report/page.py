@@ -12,11 +12,12 @@ from markupsafe import Markup
 from maskbench.errors import StoreError
 from maskbench.report import across, costs, limits, pictures, tables, words
 from maskbench.report.apart import Pair, missing_views, not_compared
-from maskbench.report.frame import Run, text
+from maskbench.report.frame import Run
 from maskbench.report.frontier import Frontier, frontiers
 from maskbench.report.reach import HOW, reaches
 from maskbench.report.reading import LeftOut, Unranked, read
 from maskbench.report.views import Entry, Group, groups
+from maskbench.trust import plain
 
 NAME = "report.html"
 HERE = Path(__file__).parent
@@ -128,7 +129,9 @@ def write(report: Report, folder: Path) -> tuple[Path, bool]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         replaced = path.exists()
-        temporary.write_text(report.html, encoding="utf-8", newline="\n")
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:  # follows no link
+            file.write(report.html)
         temporary.replace(path)
     except OSError as error:
         why = error.strerror or error
@@ -140,6 +143,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
+        finalize=_finalize,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -148,6 +152,11 @@ def _environment() -> jinja2.Environment:
         share=words.share, count=words.count, duration=words.duration, signed=words.signed
     )
     return environment
+
+
+def _finalize(value: Any) -> Any:
+    """Whatever the page shows is plain; what was made here as HTML stays as it is."""
+    return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _group(
@@ -221,7 +230,7 @@ def _title(group: Group, differing: Sequence[str]) -> str:
     equal = (
         f"equal {words.views(group.views)}" if len(group.entries) > 1 else group.entries[0].label
     )
-    return text(f"{', '.join(parts)}, {equal}: {', '.join(words.matched(group))}")
+    return plain(f"{', '.join(parts)}, {equal}: {', '.join(words.matched(group))}")
 
 
 def _differing(found: Sequence[Group]) -> list[str]:

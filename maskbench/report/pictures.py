@@ -84,9 +84,13 @@ def _loss(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Share of the budget and loss, wherever both are numbers."""
     budget = run.cost("images") or 1
     points = []
-    for row in read_metrics(run.folder):
-        pair = (row.get("images"), row.get("loss")) if isinstance(row, dict) else (None, None)
-        if all(isinstance(value, int | float) and np.isfinite(value) for value in pair):
+    try:
+        rows = read_metrics(run.folder)
+    except StoreError:
+        rows = []
+    for row in rows:
+        pair = (row.get("images"), row.get("loss"))
+        if all(isinstance(value, int | float) for value in pair):
             points.append((pair[0] / budget, pair[1]))  # type: ignore[operator]
     points.sort()
     found = np.array(points, dtype=np.float64).reshape(-1, 2)
@@ -143,7 +147,7 @@ def _tape(entry: Entry) -> tuple[Run | None, Tape | None, list[LeftOut]]:
         if not run.record["masks"]:
             continue
         try:
-            return run, read_masks(run.folder / MASKS), problems
+            return run, read_masks(run.folder), problems
         except StoreError:
             why = f"no pictures of its masks: {MASKS} is missing or damaged"
             problems.append(LeftOut(run.id, "missing file", why))

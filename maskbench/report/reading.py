@@ -1,17 +1,14 @@
 """Run folders sorted: runs that may be ranked, and everything else with the reason."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from maskbench.errors import StoreError
-from maskbench.report.frame import TRAINED, Run, text, variant
-from maskbench.results import LEDGER, read_record
-
-MAY_BE_NULL = {
-    "peak_memory_bytes.device", "machine.load_before", "machine.load_after", "energy_joules",
-}  # fmt: skip
+from maskbench.report.frame import TRAINED, Run, variant
+from maskbench.results import lacking, read_record
+from maskbench.trust import plain
 
 
 @dataclass(frozen=True)
@@ -46,19 +43,6 @@ class Unranked(LeftOut):
     accuracy: float | None
 
 
-def lacking(ledger: Any) -> list[str]:
-    """What a ledger must say and does not; a part that is not there at all is named once."""
-    missing = []
-    for name in LEDGER:
-        part, _, key = name.rpartition(".")
-        within = ledger.get(part) if part and isinstance(ledger, Mapping) else ledger
-        found = within.get(key, ...) if isinstance(within, Mapping) else ...
-        if found is ... or (found is None and name not in MAY_BE_NULL):
-            there = not part or isinstance(within, Mapping)
-            missing.append(name.replace(".", " ") if there else part)
-    return list(dict.fromkeys(missing))
-
-
 def read(folders: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
     """Runs that may be ranked, and everything else with the reason why it may not."""
     found = [_read(folder) for folder in folders]
@@ -68,12 +52,12 @@ def read(folders: Iterable[Path]) -> tuple[list[Run], list[LeftOut]]:
 
 
 def _read(folder: Path) -> Run | LeftOut:
-    name = text(folder.name)
+    name = plain(folder.name)
     try:
         record = read_record(folder)
         if record["status"] != "finished":
-            why = text(record.get("error") or "it has not finished")
-            return LeftOut(name, text(record["status"]), why)
+            why = plain(record.get("error") or "it has not finished")
+            return LeftOut(name, plain(record["status"]), why)
         if record["settings"].get("scored_on", "test") != "test":
             why = "a trial of maskbench tune, scored on development images: never compared"
             return LeftOut(name, "trial", why)
@@ -83,10 +67,10 @@ def _read(folder: Path) -> Run | LeftOut:
         run.check()
     except StoreError as error:
         why = str(error).replace(str(folder), folder.name)
-        return LeftOut(name, "unreadable", text(why))
+        return LeftOut(name, "unreadable", plain(why))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         why = f"its record is not whole: {type(error).__name__} {error}"
-        return LeftOut(name, "unreadable", text(why))
+        return LeftOut(name, "unreadable", plain(why))
     return run
 
 

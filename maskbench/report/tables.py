@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from maskbench.report.again import again
-from maskbench.report.frame import Run, text
+from maskbench.report.frame import Run
 from maskbench.report.views import Entry, Group
 from maskbench.report.words import big, count, duration, epochs, learning_rates, matched
+from maskbench.trust import plain
 
 Cells = list[str]
 Section = tuple[str, list[tuple[str, Cells]]]
@@ -33,7 +34,7 @@ def facts(group: Group) -> list[tuple[str, str]]:
         if len(seeds) > 1
         else ("Seeds", f"{count(seeds[0], 'seed')} per strategy"),
     ]
-    return [(name, text(value)) for name, value in found]
+    return [(name, plain(value)) for name, value in found]
 
 
 def _budget(group: Group) -> str:
@@ -61,7 +62,7 @@ def cost(group: Group) -> list[Section]:
         _line(group, "of it setup (before training)", "seconds", "setup", form=duration),
         _line(group, "of it training", "seconds", "training", form=duration),
         *(
-            _line(group, f"of training {text(key)}", "seconds", key, form=duration)
+            _line(group, f"of training {plain(key)}", "seconds", key, form=duration)
             for key in (*PARTS, *others)
         ),
         *(
@@ -92,7 +93,7 @@ def _compute(group: Group) -> list[tuple[str, Cells]]:
     return [
         (label, [bound + cell for bound, cell in zip(bounds, cells, strict=True)]),
         *(
-            _line(group, f"of it {text(part)}", "flops", part, form=_big)
+            _line(group, f"of it {plain(part)}", "flops", part, form=_big)
             for part in _keys(group, "flops")
         ),
         _line(group, "prior (listed, not added)", "flops_prior", form=_big),
@@ -136,7 +137,7 @@ def _machines(entry: Entry, what: str) -> str:
         named = device["gpu"] or device["cpu"]
         return str(named if what == "device" else run.record["provenance"]["threads"])
 
-    return text(", ".join(dict.fromkeys(one(run) for run in entry.runs)))
+    return plain(", ".join(dict.fromkeys(one(run) for run in entry.runs)))
 
 
 def origin(run: Run) -> dict[str, Any]:
@@ -157,6 +158,6 @@ def origin(run: Run) -> dict[str, Any]:
     }
     return {
         "id": run.id,
-        "facts": [(name, text(value)) for name, value in found.items()],
+        "facts": [(name, plain(value)) for name, value in found.items()],
         "command": again(run),
     }

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from maskbench.report.frame import REFERENCE, TRAINED, Run, text, variant
+from maskbench.report.frame import REFERENCE, TRAINED, Run, variant
 from maskbench.report.means import Mean, mean
+from maskbench.trust import plain
 
 VIEWS = ("images", "flops", "seconds")
 TOLERANCE = 0.01
@@ -236,4 +237,4 @@ def _label(run: Run, runs: Sequence[Run]) -> str:
     others = [variant(other)[1] for other in runs if variant(other)[0] == name]
     differing = [key for key in settings if any(o.get(key) != settings[key] for o in others)]
     words = ", ".join(f"{key}={settings[key]}" for key in differing)
-    return text(f"{name} ({words})" if words else name)
+    return plain(f"{name} ({words})" if words else name)

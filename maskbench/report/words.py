@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from maskbench.report.frame import TRAINED, UNTRAINED, Run, text
+from maskbench.report.frame import TRAINED, UNTRAINED, Run
 from maskbench.report.means import SEEDS_FOR_INTERVAL, Mean
 from maskbench.report.views import Entry, Group
+from maskbench.trust import plain
 
 SAID = {"images": "images", "flops": "FLOPs", "seconds": "time"}
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -79,7 +80,7 @@ def _learning_rate(entry: Entry) -> str:
 
     def one(run: Run) -> str:
         found = f"chosen from {count(run.trials, 'trial')}" if run.trials else "not tuned"
-        return text(f"{run.record['settings'].get('base_lr')}, {found}")
+        return plain(f"{run.record['settings'].get('base_lr')}, {found}")
 
     return "; ".join(dict.fromkeys(one(run) for run in entry.runs))
 
@@ -95,7 +96,7 @@ def learning_rates(group: Group) -> str:
 
 def _prior(entry: Entry) -> str:
     """What its runs knew from outside, each once."""
-    found = (text(run.record["strategy"].get("prior") or "") for run in entry.runs)
+    found = (plain(run.record["strategy"].get("prior") or "") for run in entry.runs)
     return "; ".join(prior for prior in dict.fromkeys(found) if prior)
 
 

@@ -1,0 +1,199 @@
+"""The shape of ``record.json``: what a record of others must be before anything looks at it.
+
+More fields may be there. ``docs/files.md`` says what they mean.
+"""
+
+from collections.abc import Mapping, Sized
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from maskbench.trust import plain
+
+SHOTS = 64
+"""Different numbers of labelled images per class, at most."""
+
+Name = Annotated[str, Field(max_length=1000)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0)]
+Amounts = dict[Name, Amount | None]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+
+class Row(_Part):
+    """One probe."""
+
+    probe: Name
+    feature: Name
+    shots: Annotated[int, Field(ge=1, le=1_000_000)] | None
+    draw: Count | None
+    accuracy: Annotated[float, Field(ge=0, le=1)]
+    classes: Annotated[int, Field(ge=2)]
+
+
+Rows = Annotated[list[Row], Field(max_length=20_000)]
+
+
+class _Moment(_Part):
+    images: Amount
+    flops_total: Amount
+    seconds_total: Amount
+    rows: Rows
+
+
+class _Strategy(_Part):
+    name: Name
+    settings: dict[Name, Any] | None = None
+    changed: dict[Name, Any] | None = None
+    source: Name | None = None
+    prior: str | None = None
+
+
+class _Settings(_Part):
+    strategy: Name
+    strategy_settings: dict[Name, Any] | None = None
+    strategy_digest: Name | None = None
+    budget: Name | None = None
+    data: Name | None = None
+    model: Name | None = None
+    lr_trials: Count | None = None
+    scored_on: Name | None = None
+    probe_at: list[Amount] | None = None
+
+
+class _File(_Part):
+    path: str
+    reason: str
+
+
+class _Skipped(_Part):
+    count: Count
+    files: list[_File]
+
+
+class _Data(_Part):
+    name: Name
+    fingerprint: Name
+    classes: list[str] | None = None
+    train: Positive
+    test: Count
+    skipped: _Skipped | None = None
+
+
+class _Model(_Part):
+    preset: Name
+    image: Positive
+    patch: Positive
+    width: Positive
+    depth: Positive
+    hidden: Count
+
+
+class _Budget(_Part):
+    text: Name
+    unit: Literal["images", "flops", "seconds"] | None = None  # not in the oldest records
+    amount: Annotated[float, Field(gt=0)] | None = None
+    images: Positive
+    steps: Positive
+    epochs: Annotated[float, Field(gt=0)]
+    seconds_expected: Amount | None = None
+
+
+class _Ledger(_Part):
+    """Every field may be missing: such a run is listed, not ranked."""
+
+    images: Amount | None = None
+    images_distinct: Amount | None = None
+    steps: Amount | None = None
+    tokens_encoded: Amount | None = None
+    flops: Amounts | None = None
+    flops_total: Amount | None = None
+    flops_prior: Amount | None = None
+    flops_known: bool | None = None
+    flops_relative_to_random: Amount | None = None
+    seconds: Amounts | None = None
+    seconds_total: Amount | None = None
+    images_per_s: Amount | None = None
+    peak_memory_bytes: Amounts | None = None
+    machine: dict[Name, Any] | None = None
+    energy_joules: Amount | None = None
+    stop_reason: Name | None = None
+
+
+class _Gap(_Part):
+    gap: float
+    error: float
+
+
+class _Masks(_Part):
+    images: Count | None = None
+    moments: Annotated[list[Amount], Field(max_length=100)] | None = None
+    steps: Annotated[list[Amount], Field(max_length=100)] | None = None
+    difficulty: Annotated[list[_Gap], Field(max_length=100)] | None = None
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        found: list[Sized] = [f for f in (self.moments, self.steps, self.difficulty) if f]
+        if len(set(map(len, found))) > 1 or (self.difficulty and not self.moments):
+            raise ValueError("moments, steps and difficulty do not fit together")
+        return self
+
+
+class _Device(_Part):
+    gpu: Name | None
+    cpu: Name | None
+    cores: Count | None = None
+
+
+class _Provenance(_Part):
+    versions: dict[Name, Name]
+    commit: Name | None
+    device: _Device
+    threads: Count
+    started: Name
+    finished: Name | None = None
+
+
+class Record(_Part):
+    """A run's record."""
+
+    id: Name
+    status: Literal["running", "finished", "failed", "diverged", "interrupted"]
+    error: str | None = None
+    strategy: _Strategy
+    settings: _Settings
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    data: _Data
+    model: _Model
+    budget: _Budget
+    ledger: _Ledger
+    probes: Rows
+    probes_during: Annotated[list[_Moment], Field(max_length=1000)] | None = None
+    controls: Rows
+    masks: _Masks
+    provenance: _Provenance
+
+    @model_validator(mode="after")
+    def _few_shots(self) -> Self:
+        if len({row.shots for row in (*self.probes, *self.controls)}) > SHOTS:
+            raise ValueError(f"more than {SHOTS} different shots")
+        return self
+
+
+def check(value: Mapping[str, Any]) -> None:
+    """Refuse a record of another shape.
+
+    Raises:
+        ValueError: What is wrong, in a line.
+    """
+    try:
+        Record.model_validate(value)
+    except ValidationError as error:
+        first, *more = error.errors(include_url=False, include_input=False, include_context=False)
+        where = ".".join(plain(part)[:40] for part in first["loc"]) or "the record"
+        rest = f" (and {len(more)} more)" if more else ""
+        raise ValueError(f"{where}: {first['msg'].lower()}{rest}") from error

@@ -1,0 +1,129 @@
+"""What comes from others is hostile: texts made plain, files kept in their folder, JSON bounded.
+
+``docs/trust.md`` says what is promised and what is not.
+"""
+
+import json
+import math
+import stat
+from pathlib import Path
+from typing import Any, NoReturn
+
+from maskbench.errors import StoreError
+
+MAX_BYTES = 64 * 2**20
+"""Of a record, a metrics file, a mask file."""
+MAX_DEPTH, MAX_KEYS, MAX_ITEMS, MAX_LETTERS = 20, 1_000, 100_000, 100_000
+LARGEST, SMALLEST = 1e30, 1e-30
+
+
+def plain(value: Any, *, lines: bool = False) -> str:
+    """A text that any terminal, page, log or JSON file can take: odd characters become escapes.
+
+    Odd is what does not print: control characters and escape codes, bidirectional overrides,
+    lone surrogates, separators other than the space.
+
+    Args:
+        value: Anything; shown as ``str`` shows it.
+        lines: Keep line breaks.
+    """
+    text = str(value)
+    if text.isprintable():
+        return text
+    kept = "\n" if lines else ""
+    return "".join(c if c.isprintable() or c == kept else ascii(c)[1:-1] for c in text)
+
+
+def inside(folder: Path, name: str, most: int | None = None) -> Path:
+    """A regular file of a folder.
+
+    Args:
+        folder: Somebody's; may be a link itself.
+        name: A file in it.
+        most: Bytes it may have.
+
+    Raises:
+        FileNotFoundError: There is none.
+        StoreError: It is outside of the folder (a link), no regular file, or too large.
+    """
+    path = folder / name
+    try:
+        real = path.resolve(strict=True)
+        within, found = real.is_relative_to(folder.resolve(strict=True)), real.stat()
+    except FileNotFoundError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
+        why = getattr(error, "strerror", None) or "a loop of links"
+        raise StoreError(f"{path} cannot be read: {why}.") from error
+    if not within:
+        raise StoreError(f"{path} is a link that leaves its folder; put the file itself there.")
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError(f"{path} is not a regular file.")
+    if most is not None and found.st_size > most:
+        raise StoreError(f"{path} has {found.st_size:,} bytes; at most {most:,} are read.")
+    return path
+
+
+def read_text(folder: Path, name: str) -> str:
+    """A text file of a folder; bytes that are no UTF-8 stay as marks.
+
+    Raises:
+        FileNotFoundError: There is none.
+        StoreError: As ``inside``, or it cannot be read.
+    """
+    path = inside(folder, name, MAX_BYTES)
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def parse(text: str) -> Any:
+    """JSON of bounded depth, lengths and numbers.
+
+    Raises:
+        ValueError: It is not such JSON; says why in a few words.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    _bounded(value)
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"JSON has no {constant}")
+
+
+def _bounded(value: Any) -> None:
+    """Refuse what no run writes and what arithmetic or a page could choke on."""
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                _within(len(item), MAX_KEYS, "keys in one object")
+                inner += [*item, *item.values()]
+            elif isinstance(item, list):
+                _within(len(item), MAX_ITEMS, "items in one list")
+                inner += item
+            elif isinstance(item, str):
+                _within(len(item), MAX_LETTERS, "characters in one text")
+            elif isinstance(item, int | float) and not _sane(item):
+                raise ValueError(f"a number is not within {SMALLEST:g} and {LARGEST:g}")
+        level, depth = inner, depth + 1
+
+
+def _within(found: int, most: int, what: str) -> None:
+    if found > most:
+        raise ValueError(f"{found:,} {what}, at most {most:,} are read")
+
+
+def _sane(number: float) -> bool:
+    """Zero, or of a size that a run can have."""
+    if isinstance(number, float) and not math.isfinite(number):
+        return False
+    return number == 0 or SMALLEST <= abs(number) <= LARGEST
