@@ -25,12 +25,12 @@ from maskbench.events import Progress
 from maskbench.files import unwritten
 from maskbench.forecast import Forecast, resettle
 from maskbench.job import Job
+from maskbench.logbook import again, close, first_record
 from maskbench.model import MaskedAutoencoder
 from maskbench.place import created, found
 from maskbench.plan import Planned, resolve
 from maskbench.prepare import build, prepare
 from maskbench.probes.score import score
-from maskbench.logbook import again, close, first_record
 from maskbench.results import Store
 from maskbench.session import Session, load
 from maskbench.signals import Asked, Signals
