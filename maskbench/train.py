@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskbench.distributed import average
+from maskbench.distributed import averages
 from maskbench.errors import DivergedError
 from maskbench.job import Job
 from maskbench.optim import autocast
+from maskbench.strategy import Context
 
 LOGS_PER_RUN = 200
 
@@ -58,13 +59,13 @@ def train(job: Job, log: Log, moment: Moment, *, steps: range | None = None) -> 
             loss.backward()
             for group in job.optimizer.param_groups:
                 group["lr"] = context.learning_rate
-                average(p.grad for p in group["params"] if p.grad is not None)
+                context.average(p.grad for p in group["params"] if p.grad is not None)
             job.optimizer.step()
             job.optimizer.zero_grad()
         with clock.on("strategy"), autocast(job.device, job.precision), job.blame("after_step"):
             logged = job.strategy.after_step(batch, outcome, context)
         job.pace.took(turn, context.grid.hidden)
-        line.add(outcome.loss.detach(), logged, context.learning_rate)
+        line.add(context.mean(outcome.patch_loss.detach()), logged, context)
     line.write()
     clock.stop()
 
@@ -82,12 +83,19 @@ class Line:
         self._every = max(1, math.ceil(job.plan.steps / LOGS_PER_RUN))
         self._losses: list[Tensor] = []
         self._latest: Mapping[str, Tensor | float] = {}
-        self._rate = 0.0
+        self._rate, self._images = 0.0, 0
 
-    def add(self, loss: Tensor, logged: Mapping[str, Tensor | float], rate: float) -> None:
-        """A step is done."""
+    def add(self, loss: Tensor, logged: Mapping[str, Tensor | float], context: Context) -> None:
+        """A step is done.
+
+        Args:
+            loss: Of the whole batch.
+            logged: By the strategy, of this process's images; averaged when it is written.
+            context: Of the step.
+        """
         self._losses.append(loss)
-        self._latest, self._rate = logged, rate
+        self._latest = logged
+        self._rate, self._images = context.learning_rate, context.images
         if self._job.pace.steps % self._every == 0:
             self.write()
 
@@ -102,6 +110,7 @@ class Line:
         images = sum(pace.images.values())
         with job.blame("after_step (the numbers it returns)"):
             numbers = {name: float(value) for name, value in self._latest.items()}
+        numbers = averages(numbers, self._images, job.device)
         for name, value in {**numbers, "the loss": loss}.items():
             if not math.isfinite(value):
                 raise DivergedError(
