@@ -232,8 +232,8 @@ class Context:
     def mean(self, values: Tensor) -> Tensor:
         """Mean over all images of the step (of every process): (images here, ...) to a scalar.
 
-        This and the next two are differentiable: with ``average`` afterwards, the gradient of a loss
-        made of them is that of the same loss in one process.
+        This and the next two are differentiable: with ``average`` afterwards, the gradient of a
+        loss made of them is that of the same loss in one process.
         """
         return distributed.mean(values, self.images)
 

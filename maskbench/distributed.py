@@ -1,16 +1,16 @@
 """Several processes as one: who has which images of a step, and numbers of the whole step.
 
-A step's ``images`` are cut into one run of images per process. The loss of the step is the mean over
-its images, so a process counts by how many of them it has: ``average`` weighs gradients so, and a
-loss that is a mean over a process's own images needs nothing else, however uneven the parts are.
-``mean``, ``total`` and ``gather`` are for losses that are no such means.
+A step's ``images`` are cut into one run of images per process. The loss of the step is the mean
+over its images, so a process counts by how many of them it has: ``average`` weighs gradients so,
+and a loss that is a mean over a process's own images needs nothing else, however uneven the parts
+are. ``mean``, ``total`` and ``gather`` are for losses that are no such means.
 
 Where a step has fewer images than there are processes, some have none; they are given one image for
 company, whose row is dropped here and whose gradients count zero times.
 """
 
 import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import torch
@@ -58,9 +58,7 @@ def average(tensors: Iterable[Tensor], images: int) -> None:
         tensor.copy_(mean.view_as(tensor))
 
 
-def averages(
-    numbers: Mapping[str, float], images: int, device: torch.device
-) -> Mapping[str, float]:
+def averages(numbers: dict[str, float], images: int, device: torch.device) -> dict[str, float]:
     """Numbers by name, the same names in all processes, averaged over the images of a step."""
     if share()[1] == 1 or not numbers:
         return numbers
@@ -120,7 +118,7 @@ def _portable(error: BaseException) -> BaseException:
     """The error, or its words if it cannot travel."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - made on the line itself
-    except Exception:  # noqa: BLE001 - whatever pickling meets
+    except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
 

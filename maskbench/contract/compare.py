@@ -60,9 +60,10 @@ def _apart(one: Any, other: Any) -> str | None:
 
 
 def distances(one: Any, other: Any) -> dict[str, float]:
-    """How far floating tensors of a nested state are from another's, by path: |other - one| / |one|.
+    """How far floating tensors of a nested state are from another's, by path.
 
-    Infinite where the other is not there, has another shape, or is not finite.
+    Norm of the difference over norm; infinite where the other is not there, has another shape, or
+    is not finite.
     """
     first, second = leaves(one), leaves(other)
     floats = {p: v for p, v in first.items() if isinstance(v, Tensor) and v.is_floating_point()}

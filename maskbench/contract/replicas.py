@@ -42,7 +42,8 @@ class End:
     Args:
         start: Hashes of the model's values before training.
         end: The same after it.
-        state: Hashes of the model's values and the strategy's state, by path.
+        state: Hashes by path of the model's values, the strategy's state, what it says it has
+            spent, and the numbers logged.
         alone: How far floats of that are from what one process makes of them, by path, and how far
             rounding alone moves those (only of the first process).
         error: What was raised, in words; empty if nothing was.

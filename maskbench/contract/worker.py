@@ -6,7 +6,7 @@ The team is the fields of ``Team``. They meet through files in the folder; no po
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -16,11 +16,12 @@ import torch
 from torch import distributed
 
 from maskbench import registry, seeds
-from maskbench.contract.compare import digests, distances, snapshot
+from maskbench.contract.compare import digests, distances, leaves, snapshot
 from maskbench.contract.jobs import make_job
 from maskbench.contract.replicas import PATIENCE_S, End, Team
 from maskbench.contract.subject import run
 from maskbench.errors import MaskbenchError
+from maskbench.job import Job
 
 EPS = torch.finfo(torch.float32).eps
 
@@ -35,10 +36,10 @@ def _train(rank: int, team: Team, name: str, meeting: Path) -> End:
             world_size=team.processes,
             timeout=timedelta(seconds=PATIENCE_S),
         )
-        job = make_job(registry.load(name)(), budget=team.budget, batch=team.batch)
+        job = _job(team, name)
         start = digests(job.model.state_dict())
-        run(job)
-        end, state = digests(job.model.state_dict()), snapshot(job)
+        state = _trained(job)
+        end = digests(job.model.state_dict())
         distributed.destroy_process_group()
         alone = _from_one(team, name, state) if rank == 0 else {}
         return End(start, end, digests(state), alone)
@@ -51,24 +52,37 @@ def _train(rank: int, team: Team, name: str, meeting: Path) -> End:
             distributed.destroy_process_group()
 
 
+def _job(team: Team, name: str) -> Job:
+    return make_job(registry.load(name)(), budget=team.budget, batch=team.batch)
+
+
+def _trained(job: Job) -> dict[str, Any]:
+    """Train; the model's values, the strategy's state, its ledger, and all that was logged."""
+    rows: list[Mapping[str, Any]] = []
+    run(job, log=rows.append)
+    lines = {name: [row[name] for row in rows if name in row] for name in rows[-1]}
+    logged = {name: torch.tensor(values, dtype=torch.float64) for name, values in lines.items()}
+    return {**snapshot(job), "spent": dict(job.strategy.spent()), "logged": logged}
+
+
 def _from_one(team: Team, name: str, state: Any) -> dict[str, tuple[float, float]]:
     """How far a state is from that of the same run in one process, and how far rounding moves that.
 
     Some values are not to be compared to 1e-5 by anybody: the gradient of a bias that no output
     depends on (of attention's keys, or of scores that are only ranked) is rounding noise around
     zero, and Adam makes full steps of it. So the run in one process is repeated from weights whose
-    last bit is changed, which shows how far each value follows such noise.
+    last bit is changed, which shows how far each value follows such noise; no less, in half
+    precision, than one unit of its last place.
     """
-    jobs = [make_job(registry.load(name)(), budget=team.budget, batch=team.batch) for _ in "ab"]
+    jobs = [_job(team, name) for _ in range(2)]
     with torch.no_grad():
         for value in jobs[1].model.parameters():
             coin = torch.rand(value.shape, generator=seeds.generator(0, "last bit")) < 0.5
-            value *= torch.where(coin, 1 - EPS, 1 + EPS)
-    for job in jobs:
-        run(job)
-    one, nudged = (snapshot(job) for job in jobs)
-    apart, noise = distances(one, state), distances(one, nudged)
-    return {path: (apart[path], noise[path]) for path in apart}
+            value.mul_(torch.where(coin, 1 - EPS, 1 + EPS))
+    one, nudged = (_trained(job) for job in jobs)
+    apart, noise, values = distances(one, state), distances(one, nudged), leaves(one)
+    grain = {path: torch.finfo(values[path].dtype).eps for path in apart}
+    return {path: (apart[path], max(noise[path], grain[path])) for path in apart}
 
 
 def main(rank: int, folder: Path, team: Team, names: Sequence[str]) -> None:
