@@ -15,6 +15,7 @@ from maskbench.model import Encoder, MaskedAutoencoder, Outcome
 from maskbench.shape import ModelShape
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,7 @@ class Context:
         peak_learning_rate: Its maximum over the run.
         device: Where tensors live.
         model: What the model can do for a strategy.
+        images: Images in the whole batch of the step, which several processes share.
         flops_left: FLOPs of the budget that are left after this step, for work beside the steps;
             infinite where the budget counts something else.
         purpose: Prefix of every stream drawn here, so that a look at masks disturbs no training.
@@ -177,6 +179,7 @@ class Context:
     peak_learning_rate: float
     device: torch.device
     model: ModelView
+    images: int
     flops_left: float = math.inf
     purpose: str = "train"
 
@@ -218,7 +221,35 @@ class Context:
         u = self.uniform(purpose, batch).clamp(min=2.0**-25)
         return -(-u.log()).log()
 
+    def average(self, gradients: Iterable[Tensor]) -> None:
+        """Average gradients over all images of the step, in place; nothing to do for one process.
+
+        A process counts by its images: a loss that is a mean over a process's own images has then
+        the gradient of the mean over all of them, however uneven the parts are.
+        """
+        distributed.average(gradients, self.images)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over all images of the step (of every process): (images here, ...) to a scalar.
+
+        This and the next two are differentiable: with ``average`` afterwards, the gradient of a
+        loss made of them is that of the same loss in one process.
+        """
+        return distributed.mean(values, self.images)
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum over all images of the step (of every process): (images here, ...) to a scalar."""
+        return distributed.total(values, self.images)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """Rows of all images of the step: (images here, ...) to (images of the step, ...)."""
+        return distributed.gather(values, self.images)
+
     @staticmethod
-    def average(gradients: Iterable[Tensor]) -> None:
-        """Average gradients over all processes of the run, in place; nothing to do for one."""
-        distributed.average(gradients)
+    def once(make: Callable[[], T]) -> T:
+        """What the first process makes, in all processes: for long work beside the steps.
+
+        Args:
+            make: Its result is pickled on its way to the others: give tensors of the CPU.
+        """
+        return distributed.once(make)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskbench import distributed
 from maskbench.budget import Plan
 from maskbench.clock import Clock
 from maskbench.context import DataView, Features, ModelView
@@ -96,13 +97,12 @@ class Job:
             strategy: Not set up yet; on the same device.
             split: The training split.
             rest: The other fields, ``plan`` instead of ``pace``, ``weight_decay``, and what may be
-                left out: ``features`` (the name of a kind to the features of all training images)
-                and ``share`` (which part of every batch this process sees, of how many).
+                left out: ``features`` (the name of a kind to the features of all training images).
         """
         decay, device, plan = rest.pop("weight_decay"), rest["device"], rest.pop("plan")
-        features, share = rest.pop("features", None) or _no_features, rest.pop("share", (0, 1))
-        side = model.shape.image
-        feed = Feed(split, plan.batch, side=side, seed=rest["seed"], device=device, share=share)
+        features, side = rest.pop("features", None) or _no_features, model.shape.image
+        where: Any = {"device": device, "share": distributed.share()}
+        feed = Feed(split, plan.batch, side=side, seed=rest["seed"], **where)
         main = adamw(model, [], decay)
         job = cls(
             model=model, strategy=strategy, feed=feed, optimizer=main, pace=Pace(plan), **rest
@@ -156,6 +156,7 @@ class Job:
             peak_learning_rate=self.schedule.peak,
             device=self.device,
             model=ModelView(self.model),
+            images=turn.images,
             flops_left=turn.flops_left,
             purpose=purpose,
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from maskbench import machine, priors, seeds, team
+from maskbench import machine, priors, seeds
 from maskbench.clock import Clock
 from maskbench.context import Features
 from maskbench.events import Progress
@@ -76,5 +76,4 @@ def build(planned: Planned, store: Store, progress: Progress) -> Job:
             precision=settings.precision,
             compile=settings.compile,
             clock=clock,
-            share=(team.rank(), team.size()),
         )

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskbench.distributed import averages
 from maskbench.errors import DivergedError
 from maskbench.guard import Guard
 from maskbench.job import Job
@@ -69,11 +70,11 @@ def train(
             losses = {"the loss": outcome.loss}
             if extra is not None:
                 losses["the strategy's loss"] = extra
-            updated = update(job, losses, context, guard)
-        if updated:
+            told = update(job, losses, context, guard)
+        if told:
             with clock.on("strategy"), autocast(job.device, job.precision), job.blame("after_step"):
                 logged = job.strategy.after_step(batch, outcome, context)
-            line.add(outcome.loss.detach(), logged, context.learning_rate)
+            line.add(told["the loss"], logged, context)
         job.pace.took(turn, context.grid.hidden)
         line.end()
     guard.settle()
@@ -81,14 +82,19 @@ def train(
     clock.stop()
 
 
-def update(job: Job, losses: Mapping[str, Tensor], context: Context, guard: Guard) -> bool:
-    """Backward, and one step of the main optimiser; whether it was made.
+def update(
+    job: Job, losses: Mapping[str, Tensor], context: Context, guard: Guard
+) -> Mapping[str, Tensor]:
+    """Backward, and one step of the main optimiser: the losses of the whole batch.
 
     Args:
         job: The run.
         losses: Of this process's images, by part; their sum is descended.
         context: Of the step.
         guard: Looks at losses and gradients before they reach the weights.
+
+    Returns:
+        The losses; empty where the step was skipped.
 
     Raises:
         DivergedError: A number is not finite, and the step may not be skipped.
@@ -98,13 +104,14 @@ def update(job: Job, losses: Mapping[str, Tensor], context: Context, guard: Guar
     trained = [p for group in job.optimizer.param_groups for p in group["params"]]
     told = {name: loss.detach().clone() for name, loss in losses.items()}
     context.average([*told.values(), *(p.grad for p in trained if p.grad is not None)])
-    sound = guard.passes(context.step, told, trained)
-    if sound:
+    if guard.passes(context.step, told, trained):
         for group in job.optimizer.param_groups:
             group["lr"] = context.learning_rate
         job.optimizer.step()
+    else:
+        told = {}
     job.optimizer.zero_grad()
-    return sound
+    return told
 
 
 class Line:
@@ -120,12 +127,19 @@ class Line:
         self._every = max(1, math.ceil(job.plan.steps / LOGS_PER_RUN))
         self._losses: list[Tensor] = []
         self._latest: Mapping[str, Tensor | float] = {}
-        self._rate = 0.0
+        self._rate, self._images = 0.0, 0
 
-    def add(self, loss: Tensor, logged: Mapping[str, Tensor | float], rate: float) -> None:
-        """A step is sound."""
+    def add(self, loss: Tensor, logged: Mapping[str, Tensor | float], context: Context) -> None:
+        """A step is sound.
+
+        Args:
+            loss: Of the whole batch.
+            logged: By the strategy, of this process's images; averaged when it is written.
+            context: Of the step.
+        """
         self._losses.append(loss)
-        self._latest, self._rate = logged, rate
+        self._latest = logged
+        self._rate, self._images = context.learning_rate, context.images
 
     def end(self) -> None:
         """A step is done."""
@@ -135,12 +149,14 @@ class Line:
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on."""
         losses = torch.stack(self._losses) if self._losses else torch.zeros(0)
-        return {"losses": losses, "latest": dict(self._latest), "rate": self._rate}
+        own = {"latest": dict(self._latest), "rate": self._rate, "images": self._images}
+        return {"losses": losses, **own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another run was."""
         self._losses = list(state["losses"].to(self._job.device))
         self._latest, self._rate = state["latest"], state["rate"]
+        self._images = state["images"]
 
     def write(self) -> None:
         """Write a line of numbers; stop when one of them is not finite."""
@@ -153,6 +169,7 @@ class Line:
         images = sum(pace.images.values())
         with job.blame("after_step (the numbers it returns)"):
             numbers = {name: float(value) for name, value in self._latest.items()}
+        numbers = averages(numbers, self._images, job.device)
         for name, value in {**numbers, "the loss": loss}.items():
             if not math.isfinite(value):
                 raise DivergedError(

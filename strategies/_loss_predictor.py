@@ -77,19 +77,21 @@ class LossDecoder(nn.Module):
 
 
 def pair_loss(predicted: Tensor, loss: Tensor) -> Tensor:
-    """Mean cross entropy of "which of two patches is harder", over all pairs that differ.
+    """Mean cross entropy of "which of two patches is harder", over an image's pairs that differ.
 
     Args:
         predicted: (images, patches); a constant added to a row changes nothing.
         loss: True losses, (images, patches).
 
     Returns:
-        Scalar; log 2 when all predictions are equal. (Published: every pair is counted twice, with
-        the same value both times.)
+        Scalar, the mean over images; log 2 when all predictions are equal. (Published: every pair
+        is counted twice, with the same value both times, and the mean is over the pairs of the
+        whole batch. That is the same unless two losses of an image are equal, and does not depend
+        on how a batch is cut.)
     """
     harder = loss.unsqueeze(2) > loss.unsqueeze(1)
     cross_entropy = functional.softplus(predicted.unsqueeze(1) - predicted.unsqueeze(2))
-    return (cross_entropy * harder).sum() / harder.sum().clamp(min=1)
+    return ((cross_entropy * harder).sum((1, 2)) / harder.sum((1, 2)).clamp(min=1)).mean()
 
 
 def regression_loss(predicted: Tensor, loss: Tensor) -> Tensor:

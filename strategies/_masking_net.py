@@ -99,7 +99,7 @@ class LearnedMasking(MaskStrategy):
         gauss: float = Field(1.0, ge=0, description="weight of the term that binarises scores")
         kl: float = Field(0.1, ge=0, description="weight of the term that holds the mean score")
         kl_reduction: Literal["sum", "mean"] = Field(
-            "sum", description="over the images of a process; published: sum, so it grows with them"
+            "sum", description="over the images of a step; published: sum, so it grows with them"
         )
         diversity: float = Field(2.0, ge=0, description="weight of the term between images")
         target: Literal["grid", "published"] = Field(
@@ -136,7 +136,7 @@ class LearnedMasking(MaskStrategy):
     def losses(
         self, keep: Tensor, patch_loss: Tensor, grid: Grid
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """R and the weighted G, K and D of one batch.
+        """R and the weighted G, K and D of one whole batch (of all processes).
 
         Args:
             keep: Keep-probabilities, (images, patches).
@@ -160,6 +160,7 @@ class LearnedMasking(MaskStrategy):
         """Step (b): one update of the mask network; the model is only differentiated through."""
         keep = self.net(context.model.embed(batch.images))
         patch_loss = context.model.soft_patch_loss(batch.images, keep)
+        keep, patch_loss = context.gather(keep), context.gather(patch_loss)
         parts = self.losses(keep, patch_loss, context.grid)
         factor = self.factor(context)
         total = factor * parts[0] + parts[1] + parts[2] + parts[3]

@@ -150,7 +150,8 @@ class ADIOS(MaskStrategy):
         """Step (b): one update of the U-Net; the model is only differentiated through."""
         masks, one = self.chosen(batch, context)
         keep = 1 - one
-        soft = reconstruction(keep, context.model.soft_patch_loss(batch.images, keep))
+        patch_loss = context.model.soft_patch_loss(batch.images, keep)
+        soft = reconstruction(context.gather(keep), context.gather(patch_loss))
         penalty = area_penalty(masks)
         learning_rate = self.settings.lr * rate(self.settings.lr_schedule, context)
         self.private.step(self.settings.alpha * penalty - soft, learning_rate, context)

@@ -91,12 +91,18 @@ class AMT(MaskStrategy):
     @torch.no_grad()
     def refresh(self, context: Context) -> None:
         """New maps of all images from the encoder as it is."""
+        self.maps.copy_(context.once(lambda: self._look(context)))
+        self._flops += self._look_flops(context)
+
+    def _look(self, context: Context) -> Tensor:
+        """Maps of all images, on the CPU: (images, patches)."""
+        maps = torch.empty(self.maps.shape, dtype=self.maps.dtype)
         for chunk in torch.split(torch.arange(self._data.count), CHUNK):
             attention = context.model.attention(self._data.images(chunk), "cls")
             low, high = attention.amin(2, keepdim=True), attention.amax(2, keepdim=True)
             scaled = (attention - low) / (high - low).clamp(min=1e-12)
-            self.maps[chunk.to(self.maps.device)] = scaled.mean(1).to(self.maps.dtype)
-        self._flops += self._look_flops(context)
+            maps[chunk] = scaled.mean(1).to(maps.dtype).cpu()
+        return maps
 
     def _look_flops(self, context: Context) -> int:
         return attention_flops(context.model.shape, "cls") * self._data.count

@@ -35,5 +35,6 @@ class Aux(LossPrediction):
         loss = outcome.patch_loss.detach()
         harder = loss.unsqueeze(2) > loss.unsqueeze(1)
         agrees = predicted.unsqueeze(2) > predicted.unsqueeze(1)
-        agreement = (0.5 + (harder & agrees).sum()) / (1 + harder.sum())  # no pairs: chance
+        right, pairs = context.total(harder & agrees), context.total(harder)
+        agreement = (0.5 + right) / (1 + pairs)  # no pairs: chance
         return {"aux/decay": self.move_teacher(context), "aux/agreement": agreement}

@@ -6,7 +6,7 @@ public code.
 1. A second decoder, as large as the first, predicts a loss :math:`s_{bi}` per patch. It is trained
    together with the autoencoder (the encoder gets its gradient too) by the order of losses,
 
-   .. math:: \mathrm{mean}_{\,b,\ i,j \in H_b:\ \ell_{bi} > \ell_{bj}}
+   .. math:: \mathrm{mean}_b\ \mathrm{mean}_{\,i,j \in H_b:\ \ell_{bi} > \ell_{bj}}
        \log\big(1 + e^{-(s_{bi} - s_{bj})}\big)
 
    over pairs of hidden patches, the losses :math:`\ell` detached; or, ``loss=absolute``, by the

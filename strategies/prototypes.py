@@ -44,6 +44,7 @@ from maskbench.strategy import (
     Batch,
     Context,
     DataView,
+    Features,
     Field,
     Grid,
     MaskStrategy,
@@ -122,22 +123,8 @@ class Prototypes(MaskStrategy):
                 f"clusters={wanted:,} is too many for {data.count:,} training images: "
                 f"choose 1 to {data.count - 1:,} with --set clusters=, or 0."
             )
-        features = data.features(self.settings.features)
-        what = f"features {self.settings.features!r}"
-        broken = int((~features.values.isfinite()).any(1).sum())
-        if broken:
-            raise UsageError(
-                f"{what} of {broken:,} of {data.count:,} images are not finite: "
-                "choose others with --set features=."
-            )
-        values = normalise(features.values.numpy())
-        found = cluster(values, wanted, seeds.key(context.seed, "prototypes") % 2**32)
-        if not found.distance.any():
-            raise UsageError(
-                f"by {what}, every image is as far from the centre of its cluster as all others "
-                f"there ({found.clusters:,} clusters, {data.count:,} images), so none is more "
-                "typical: choose other features or fewer clusters."
-            )
+        stream = seeds.key(context.seed, "prototypes") % 2**32
+        found, features = context.once(lambda: self._clustered(data, stream))
         self._remember(found, context)
         least = share(probabilities(self.distance, COLDEST))
         if self.settings.control != "fixed-tau" and least > self.settings.first:
@@ -148,6 +135,26 @@ class Prototypes(MaskStrategy):
             )
         self._facts.update(prior=features.prior, flops=dict(features.flops))
         self._facts["flops"]["clustering"] = found.flops
+
+    def _clustered(self, data: DataView, seed: int) -> tuple[Clusters, Features]:
+        """Clusters of the training images, and by which features (without their large values)."""
+        features = data.features(self.settings.features)
+        what = f"features {self.settings.features!r}"
+        broken = int((~features.values.isfinite()).any(1).sum())
+        if broken:
+            raise UsageError(
+                f"{what} of {broken:,} of {data.count:,} images are not finite: "
+                "choose others with --set features=."
+            )
+        values = normalise(features.values.numpy())
+        found = cluster(values, self.settings.clusters, seed)
+        if not found.distance.any():
+            raise UsageError(
+                f"by {what}, every image is as far from the centre of its cluster as all others "
+                f"there ({found.clusters:,} clusters, {data.count:,} images), so none is more "
+                "typical: choose other features or fewer clusters."
+            )
+        return found, Features(torch.empty(0), features.prior, features.flops)
 
     def _remember(self, found: Clusters, context: Context) -> None:
         distance = found.distance

@@ -174,6 +174,21 @@ class Drifts(Good):
     def after_step(self, batch, outcome, context):
         self.mean += batch.images.mean()
         return {}
+
+class Sums(Good):
+    def extra_loss(self, batch, outcome, context):
+        return 0.1 * outcome.latent.square().mean((1, 2)).sum()
+
+class OwnNormaliser(Good):
+    def extra_loss(self, batch, outcome, context):
+        weight = outcome.patch_loss.detach().mean(1)
+        return (weight * outcome.latent.square().mean((1, 2))).sum() / weight.sum()
+
+class Whole(Good):
+    def extra_loss(self, batch, outcome, context):
+        weight = outcome.patch_loss.detach().mean(1)
+        weighted = context.total(weight * outcome.latent.square().mean((1, 2)))
+        return weighted / context.total(weight) + outcome.prediction.square().mean()
 """
 
 FAILURES = [
@@ -210,6 +225,9 @@ FAILURES = [
     ("CostsLess", "cost", "cost() to be about 0 FLOPs per image", "whole step is off by +10.0%"),
     ("CostsHalves", "cost", "cost()['net'] to be a whole number of FLOPs", "0.5"),
 ]
+
+PARTIAL = ("Drifts", "Sums", "OwnNormaliser", "Whole")
+"""Who confuses a part of the batch with all of it; the last one does not."""
 
 SEVERAL = ("LeavesGradients", "Seedless", "TorchNoise", "NumpyNoise", "Unchanging")
 """What these do wrong breaks another clause, too: a lost gradient is lost on resume."""

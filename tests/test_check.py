@@ -1,16 +1,19 @@
 """``maskbench check`` on strangers' files: who breaks a clause is told which, and what was seen."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from conftest import SMALL, cli
-from strangers import FAILURES, SEVERAL, STRANGERS
+from strangers import FAILURES, PARTIAL, SEVERAL, STRANGERS
 from test_readme import blocks
 
-from maskbench.contract import CLAUSES, Broken, Skipped, Subject, resources
+from maskbench.contract import CLAUSES, Skipped, Subject, judge, pairs, resources
 from maskbench.contract import masks as masks_room
 from maskbench.errors import BUG, USAGE
+
+PROCESSES = next(clause for clause in CLAUSES if clause.name == "processes")
 
 
 @pytest.fixture
@@ -61,10 +64,21 @@ def test_a_broken_clause_is_named_with_what_was_expected_and_seen(
 
 
 @pytest.mark.usefixtures("stranger")
-def test_replicas_that_drift_apart_are_found() -> None:
-    """A private update from half of the batch, not averaged; a path of one's own works there."""
-    with pytest.raises(Broken, match=r"both processes .* 1 of \d+ values differ.*strategy\.mean"):
-        resources.processes(Subject("strange.py:Drifts"))
+def test_replicas_that_drift_apart_or_from_one_process_are_found() -> None:
+    """What is of a part of the batch and should be of all; a path of one's own works there."""
+    told = {}
+    for name, pair in pairs([f"strange.py:{name}" for name in PARTIAL]).items():
+        subject = Subject(name)
+        subject.pair = pair
+        verdict = judge(PROCESSES, subject)
+        told[name.partition(":")[2]] = f"{verdict.expected}: {verdict.seen}"
+    assert not told.pop("Whole").strip(": ")
+    assert "both processes to hold the same values" in told["Drifts"]
+    assert "strategy.mean" in told.pop("Drifts")
+    for words in told.values():
+        assert "two processes to end with the values of one, to 1e-05" in words
+        assert "context.mean, .total or .gather" in words
+        assert re.search(r"\d+ of \d+ values are further .* model\.\S+ by [\d.e-]+ of", words)
 
 
 def test_the_stranger_from_the_readme_passes(

@@ -39,15 +39,19 @@ def noise(images: int, patches: int, seed: int = 0) -> torch.Tensor:
 def test_pair_loss_is_the_double_loop() -> None:
     predicted, loss = noise(3, 6), noise(3, 6, 1)
     loss[0, 1] = loss[0, 2]  # a tie counts for nothing
-    terms = [
-        -torch.log(torch.sigmoid(predicted[b, i] - predicted[b, j]))
+    images = [
+        torch.stack(
+            [
+                -torch.log(torch.sigmoid(predicted[b, i] - predicted[b, j]))
+                for i in range(6)
+                for j in range(6)
+                if loss[b, i] > loss[b, j]
+            ]
+        ).mean()
         for b in range(3)
-        for i in range(6)
-        for j in range(6)
-        if loss[b, i] > loss[b, j]
     ]
     pair_loss = module("hpm", 1).pair_loss
-    assert torch.allclose(pair_loss(predicted, loss), torch.stack(terms).mean(), atol=1e-6)
+    assert torch.allclose(pair_loss(predicted, loss), torch.stack(images).mean(), atol=1e-6)
     assert pair_loss(torch.zeros(3, 6), loss) == pytest.approx(math.log(2))
     shifted = predicted + torch.tensor([[1.0], [-3.0], [7.0]])
     assert torch.allclose(pair_loss(shifted, loss), pair_loss(predicted, loss), atol=1e-6)

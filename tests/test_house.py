@@ -40,7 +40,7 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 ORDER_IN_RANK = {
     ("results", "errors"), ("results", "trust"), ("results", "record"), ("results", "files"),
     ("record", "trust"), ("trust", "errors"), ("files", "errors"), ("budget", "errors"),
-    ("team", "errors"), ("checkpoint", "errors"), ("checkpoint", "files"),
+    ("distributed", "team"), ("team", "errors"), ("checkpoint", "errors"), ("checkpoint", "files"),
     ("checkpoint", "results"), ("probes", "data"),
 }  # fmt: skip
 ONLY = {

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,25 @@ def _apart(one: Any, other: Any) -> str | None:
     if one.is_floating_point():
         return f"differs by up to {float((one - other).abs().max()):.2g}"
     return f"differs in {int((one != other).sum())} of {one.numel()} places"
+
+
+def distances(one: Any, other: Any) -> dict[str, float]:
+    """How far floating tensors of a nested state are from another's, by path.
+
+    Norm of the difference over norm; infinite where the other is not there, has another shape, or
+    is not finite.
+    """
+    first, second = leaves(one), leaves(other)
+    floats = {p: v for p, v in first.items() if isinstance(v, Tensor) and v.is_floating_point()}
+    return {path: _distance(value, second.get(path)) for path, value in floats.items()}
+
+
+def _distance(one: Tensor, other: Any) -> float:
+    if not isinstance(other, Tensor) or other.shape != one.shape:
+        return math.inf
+    size = max(float(one.double().norm()), torch.finfo(torch.float32).tiny)
+    found = float((other.double() - one.double()).norm()) / size
+    return found if math.isfinite(found) else math.inf
 
 
 def kind(tensor: Tensor) -> str:

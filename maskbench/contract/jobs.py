@@ -76,7 +76,6 @@ def make_job(
     shape: ModelShape = SMALL,
     device: str = "cpu",
     precision: str = "fp32",
-    share: tuple[int, int] = (0, 1),
 ) -> Job:
     """A job on noise, ready to train.
 
@@ -90,7 +89,6 @@ def make_job(
         shape: The model.
         device: Where it runs.
         precision: ``fp32`` or ``bf16``.
-        share: Which part of every batch this process sees, of how many.
 
     Raises:
         MaskbenchError: The name is unknown, or the strategy's setup failed.
@@ -111,5 +109,4 @@ def make_job(
         device=torch.device(device),
         precision=precision,
         features=pixel_features(split),
-        share=share,
     )

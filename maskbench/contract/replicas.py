@@ -1,4 +1,4 @@
-"""Two processes that train one run together, each on half of every batch; and how they ended.
+"""Processes that train one run together, each on a part of every batch; and how they ended.
 
 Plain subprocesses (``worker.py``): they share nothing with whoever calls, and his main module needs
 no guard.
@@ -14,11 +14,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PROCESSES = 2
 PATIENCE_S = 60
 """How long one process waits for the other inside a step."""
 START_S = 120
 """How long loading torch may take on a busy machine."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """Who trains what.
+
+    Args:
+        processes: How many.
+        batch: Images per step; odd, so that parts are uneven.
+        budget: Ends, by default, with a step of one image, of which a process has none.
+    """
+
+    processes: int = 2
+    batch: int = 7
+    budget: str = "43img"
 
 
 @dataclass(frozen=True)
@@ -28,19 +42,26 @@ class End:
     Args:
         start: Hashes of the model's values before training.
         end: The same after it.
-        state: Hashes of the model's values and the strategy's state, by path.
+        state: Hashes by path of the model's values, the strategy's state, what it says it has
+            spent, and the numbers logged.
+        alone: How far floats of that are from what one process makes of them, by path, and how far
+            rounding alone moves those (only of the first process).
         error: What was raised, in words; empty if nothing was.
     """
 
     start: dict[str, str] = field(default_factory=dict)
     end: dict[str, str] = field(default_factory=dict)
     state: dict[str, str] = field(default_factory=dict)
+    alone: dict[str, tuple[float, float]] = field(default_factory=dict)
     error: str = ""
+
+
+TEAM = Team()
 
 
 @dataclass(frozen=True)
 class Pair:
-    """How both processes left a run.
+    """How all processes (two, as a rule) left a run.
 
     Args:
         ends: By rank.
@@ -49,28 +70,30 @@ class Pair:
     ends: tuple[End, ...]
 
 
-def pairs(names: Sequence[str]) -> dict[str, Pair]:
+def pairs(names: Sequence[str], team: Team = TEAM) -> dict[str, Pair]:
     """Train every strategy in one pair of processes; name to how it ended.
 
     Args:
         names: What ``--strategy`` takes; loading torch is paid once for all of them.
+        team: How many processes, on what.
     """
+    words = (str(team.processes), str(team.batch), team.budget)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-P", "-m", "maskbench.contract.worker"]
         with (Path(folder) / "told").open("w+", encoding="utf-8") as told:
             workers = [
                 subprocess.Popen(  # noqa: S603 - this Python, this module
-                    [*command, str(rank), folder, *names],
+                    [*command, str(rank), folder, *words, *names],
                     env={**os.environ, "OMP_NUM_THREADS": "1"},
                     stdout=told,
                     stderr=told,
                 )
-                for rank in range(PROCESSES)
+                for rank in range(team.processes)
             ]
             _wait(workers, START_S + PATIENCE_S * len(names))
             told.seek(0)
             last = (told.read().strip().splitlines() or ["nothing was said"])[-1]
-        found = [_read(Path(folder) / f"{rank}.jsonl") for rank in range(PROCESSES)]
+        found = [_read(Path(folder) / f"{rank}.jsonl") for rank in range(team.processes)]
     lost = End(error=f"a process did not finish: {last}")
     return {name: Pair(tuple(ends.get(name, lost) for ends in found)) for name in names}
 

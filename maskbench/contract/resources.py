@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maskbench.contract.clause import Broken, Skipped
 from maskbench.contract.jobs import SMALL
-from maskbench.contract.replicas import pairs
+from maskbench.contract.replicas import End, pairs
 from maskbench.contract.subject import Subject, rehearse, run
 from maskbench.shape import PRESETS, ModelShape, step_flops
 
@@ -20,6 +20,10 @@ ENDS = (0, 39)
 """Also looked at, on the smallest model."""
 TOLERANCE = 0.02
 IMAGES = 4
+SAME = 1e-5
+"""Norm of a difference over norm."""
+ROUNDING = 20
+"""Times as far as a last bit, changed at the start, moves a value in one process."""
 
 
 def cost(subject: Subject) -> None:
@@ -84,7 +88,7 @@ def gpu(subject: Subject) -> None:
 
 
 def processes(subject: Subject) -> None:
-    """Two processes keep equal replicas."""
+    """Two processes train what one would."""
     if not (distributed.is_available() and distributed.is_gloo_available()):
         raise Skipped("this torch has no gloo")
     pair = subject.pair or pairs([subject.name])[subject.name]
@@ -101,3 +105,28 @@ def processes(subject: Subject) -> None:
             "both processes to hold the same values (context.average averages gradients)",
             f"{len(apart)} of {len(one.state)} values differ, the first is {apart[0]}",
         )
+    further = {p: a for p, a in further_than_rounding(one).items() if not p.startswith("logged.")}
+    if further:
+        worst = max(further, key=further.__getitem__)
+        raise Broken(
+            f"two processes to end with the values of one, to {SAME:g} (a mean over images does; "
+            "another loss needs context.mean, .total or .gather, which see the whole batch)",
+            f"{len(further)} of {len(one.alone)} values are further from those of one process, "
+            f"{worst} by {further[worst]:.1g} of its size",
+        )
+
+
+def further_than_rounding(end: End) -> dict[str, float]:
+    """Values that are further from those of one process than 1e-5 and than rounding explains.
+
+    Args:
+        end: Of the first process.
+
+    Returns:
+        Norm of the difference over norm, by path.
+    """
+    return {
+        path: apart
+        for path, (apart, rounding) in end.alone.items()
+        if apart > max(SAME, ROUNDING * rounding)
+    }

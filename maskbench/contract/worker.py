@@ -1,42 +1,48 @@
-"""One of two processes: ``python -m maskbench.contract.worker RANK FOLDER NAME...``.
+"""One of some processes: ``python -m maskbench.contract.worker RANK FOLDER TEAM... NAME...``.
 
-They meet through files in the folder; no port is chosen.
+The team is the fields of ``Team``. They meet through files in the folder; no port is chosen.
 """
 
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import distributed
 
-from maskbench import registry
-from maskbench.contract.compare import digests, snapshot
+from maskbench import registry, seeds
+from maskbench.contract.compare import digests, distances, leaves, snapshot
 from maskbench.contract.jobs import make_job
-from maskbench.contract.replicas import PATIENCE_S, PROCESSES, End
-from maskbench.contract.subject import STEPS, run
+from maskbench.contract.replicas import PATIENCE_S, End, Team
+from maskbench.contract.subject import run
 from maskbench.errors import MaskbenchError
+from maskbench.job import Job
+
+EPS = torch.finfo(torch.float32).eps
 
 
-def _train(rank: int, name: str, meeting: Path) -> End:
+def _train(rank: int, team: Team, name: str, meeting: Path) -> End:
     """One strategy in one process; a group of its own, so that a failure spoils no other."""
     try:
         distributed.init_process_group(
             "gloo",
             init_method=meeting.absolute().as_uri(),
             rank=rank,
-            world_size=PROCESSES,
+            world_size=team.processes,
             timeout=timedelta(seconds=PATIENCE_S),
         )
-        strategy = registry.load(name)()
-        job = make_job(strategy, budget=f"{STEPS}step", share=(rank, PROCESSES))
+        job = _job(team, name)
         start = digests(job.model.state_dict())
-        run(job)
-        return End(start, digests(job.model.state_dict()), digests(snapshot(job)))
+        state = _trained(job)
+        end = digests(job.model.state_dict())
+        distributed.destroy_process_group()
+        alone = _from_one(team, name, state) if rank == 0 else {}
+        return End(start, end, digests(state), alone)
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).removesuffix(". --debug shows where.").split())
         words = text if isinstance(error, MaskbenchError) else f"{type(error).__name__}: {text}"
@@ -46,17 +52,51 @@ def _train(rank: int, name: str, meeting: Path) -> End:
             distributed.destroy_process_group()
 
 
-def main(rank: int, folder: Path, names: Sequence[str]) -> None:
+def _job(team: Team, name: str) -> Job:
+    return make_job(registry.load(name)(), budget=team.budget, batch=team.batch)
+
+
+def _trained(job: Job) -> dict[str, Any]:
+    """Train; the model's values, the strategy's state, its ledger, and all that was logged."""
+    rows: list[Mapping[str, Any]] = []
+    run(job, log=rows.append)
+    lines = {name: [row[name] for row in rows if name in row] for name in rows[-1]}
+    logged = {name: torch.tensor(values, dtype=torch.float64) for name, values in lines.items()}
+    return {**snapshot(job), "spent": dict(job.strategy.spent()), "logged": logged}
+
+
+def _from_one(team: Team, name: str, state: Any) -> dict[str, tuple[float, float]]:
+    """How far a state is from that of the same run in one process, and how far rounding moves that.
+
+    Some values are not to be compared to 1e-5 by anybody: the gradient of a bias that no output
+    depends on (of attention's keys, or of scores that are only ranked) is rounding noise around
+    zero, and Adam makes full steps of it. So the run in one process is repeated from weights whose
+    last bit is changed, which shows how far each value follows such noise; no less, in half
+    precision, than one unit of its last place.
+    """
+    jobs = [_job(team, name) for _ in range(2)]
+    with torch.no_grad():
+        for value in jobs[1].model.parameters():
+            coin = torch.rand(value.shape, generator=seeds.generator(0, "last bit")) < 0.5
+            value.mul_(torch.where(coin, 1 - EPS, 1 + EPS))
+    one, nudged = (_trained(job) for job in jobs)
+    apart, noise, values = distances(one, state), distances(one, nudged), leaves(one)
+    grain = {path: torch.finfo(values[path].dtype).eps for path in apart}
+    return {path: (apart[path], max(noise[path], grain[path])) for path in apart}
+
+
+def main(rank: int, folder: Path, team: Team, names: Sequence[str]) -> None:
     """What one process does."""
     torch.set_num_threads(1)
     if sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     with (folder / f"{rank}.jsonl").open("w", encoding="utf-8") as out:
         for number, name in enumerate(names):
-            end = _train(rank, name, folder / f"meeting-{number}")
+            end = _train(rank, team, name, folder / f"meeting-{number}")
             out.write(json.dumps({"name": name, **asdict(end)}) + "\n")
             out.flush()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])
+    _, number, place, processes, batch, budget, *asked = sys.argv
+    main(int(number), Path(place), Team(int(processes), int(batch), budget), asked)

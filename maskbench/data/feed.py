@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskbench import distributed
 from maskbench.context import Batch
 from maskbench.data import augment
 from maskbench.data.source import Split
@@ -43,7 +44,7 @@ class Feed:
     ) -> None:
         self._split, self._size = split, size
         self._seed, self._side, self._device = seed, side, device
-        self._part, self._parts = share
+        self._share = share
         self._orders: dict[int, Tensor] = {}
         self.seen = torch.zeros(len(split), dtype=torch.bool)
 
@@ -63,11 +64,15 @@ class Feed:
         return epochs, rows[slots - first * len(self._split)]
 
     def batch(self, step: int, order: Order, images: int | None = None) -> Batch:
-        """This process's part of a step's augmented, normalised images; arguments as above."""
+        """This process's part of a step's augmented, normalised images; arguments as above.
+
+        A process without a part gets one image, which counts for nothing (``distributed``).
+        """
         epochs, positions = self.where(step, order, images)
         self.seen[positions] = True
-        first = len(positions) * self._part // self._parts
-        mine = slice(first, len(positions) * (self._part + 1) // self._parts)
+        mine = distributed.part(len(positions), self._share)
+        first = mine.start
+        mine = slice(first, max(mine.stop, first + 1))
         epochs, positions = epochs[mine], positions[mine]
         pixels = torch.from_numpy(np.ascontiguousarray(self._split.images[positions.numpy()]))
         epochs, positions = epochs.to(self._device), positions.to(self._device)
@@ -88,10 +93,8 @@ class Feed:
 
     def again(self, size: int) -> "Feed":
         """A feed of the same images from the start, with another batch size."""
-        share = (self._part, self._parts)
-        return Feed(
-            self._split, size, seed=self._seed, side=self._side, device=self._device, share=share
-        )
+        own: Any = {"side": self._side, "device": self._device, "share": self._share}
+        return Feed(self._split, size, seed=self._seed, **own)
 
     def _epoch(self, epoch: int, order: Order) -> Tensor:
         if epoch not in self._orders:
