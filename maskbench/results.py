@@ -133,9 +133,16 @@ class Store:
 
     Args:
         root: The folder; created when the first run starts.
+        of: The store it is a part of, in which runs are found by name and data is kept.
     """
 
     root: Path
+    of: Path | None = None
+
+    @property
+    def home(self) -> Path:
+        """Where runs are found by name, and packed data lies."""
+        return self.of or self.root
 
     def folders(self) -> list[Path]:
         """Every run folder, by name."""
@@ -206,7 +213,7 @@ class Store:
         path = Path(name)
         if (path / RECORD).is_file():
             return path
-        names = {folder.name: folder for folder in self.folders()}
+        names = {folder.name: folder for folder in Store(self.home).folders()}
         if name in names:
             return names[name]
         near = [folder for key, folder in names.items() if key.startswith(name)]
@@ -215,7 +222,7 @@ class Store:
         if near:
             several = ", ".join(folder.name for folder in near)
             raise UsageError(f"{name!r} is the beginning of several runs: {several}.")
-        raise UsageError(f"{unknown('run', name, names)} Looked in {self.root}/.")
+        raise UsageError(f"{unknown('run', name, names)} Looked in {self.home}/.")
 
     def _attempts(self, run_id: str) -> list[Path]:
         found = [

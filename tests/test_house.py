@@ -28,7 +28,7 @@ RANKS = [
     ["job", "place"],
     ["guard"],
     ["train"],
-    ["masks", "report", "plan", "contract", "ledger"],
+    ["masks", "report", "plan", "contract", "ledger", "calibration"],
     ["midway", "forecast"],
     ["prepare", "record", "session"],
     ["runner"],

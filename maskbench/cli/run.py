@@ -92,6 +92,9 @@ def run(
             if as_json and error.folder:
                 _answer(error.folder, read_record(error.folder), reused=False)
             raise
+    there = _elsewhere(result.record) if result.reused else ""
+    if there:
+        render.say(f"note  its seconds were taken {there}: --fresh runs it anew here.")
     if as_json:
         _answer(result.folder, result.record, reused=result.reused)
     else:
@@ -99,7 +102,7 @@ def run(
 
 
 def _plan(request: "Request", store: "Store", *, as_json: bool) -> None:
-    """What the run would take; nothing is written."""
+    """What the run would take; no run is made (an image folder is packed for it)."""
     from maskbench.cli import render
 
     with render.watch() as progress:
@@ -111,6 +114,14 @@ def _plan(request: "Request", store: "Store", *, as_json: bool) -> None:
         render.as_json({**asdict(forecast), "finished": str(finished) if finished else None})
     else:
         render.dry_run(forecast, finished)
+
+
+def _elsewhere(record: dict[str, Any]) -> str:
+    """Where a run under a budget of seconds was made, if that is not here."""
+    from maskbench.provenance import elsewhere
+
+    timed = record["budget"]["unit"] == "seconds"
+    return elsewhere(record["ledger"], record["settings"]["device"]) if timed else ""
 
 
 def _answer(folder: Path, record: dict[str, Any], *, reused: bool) -> None:
