@@ -14,10 +14,10 @@ PARTS = (SETUP, "data", "step", "strategy", "compilation", *OFF)
 class Clock:
     """Seconds by part of the work, and in all; what a budget of seconds counts.
 
-    On the clock: the setup of model and strategy, and training. The parts of training sum to a little
-    less than training: the loop's own work is in none of them. On a GPU they are those of the host,
-    which runs ahead of the device; training as a whole is right, because the device is waited for at
-    every log line, before every look, and at the end.
+    On the clock: the setup of model and strategy, and training. The parts of training sum to a
+    little less than training: the loop's own work is in none of them. On a GPU they are those of
+    the host, which runs ahead of the device; training as a whole is right, because the device is
+    waited for at every log line, before every look, and at the end.
 
     Args:
         now: Tells seconds; only differences count.

@@ -167,6 +167,23 @@ def test_a_budget_of_seconds_from_the_command_line(go: Go) -> None:
     assert record["masks"]["moments"][-1] == 1
 
 
+def test_seconds_of_another_machine_are_not_reused_silently(go: Go, out: Path) -> None:
+    words = ("--strategy", "random", "--budget", "0.7s")
+    folder = out / run(go, *words)["id"]
+    match = ("--strategy", "random", "--budget", f"match:{folder.name}:s", "--dry-run")
+    assert "seconds were taken" not in go(*words)[1]
+    assert "took its seconds" not in go(*match)[1]
+    record = json.loads((folder / "record.json").read_text())
+    record["ledger"]["machine"]["threads"] = 64
+    (folder / "record.json").write_text(json.dumps(record))
+    code, text = go(*words)
+    assert code == OK
+    assert "its seconds were taken on" in text
+    assert "(64 threads), and this is" in text
+    assert "--fresh runs it anew" in text
+    assert "(64 threads), and this is" in go(*match)[1]
+
+
 @pytest.mark.parametrize(
     ("budget", "says"),
     [

@@ -30,7 +30,7 @@ def tune(
 
     A fifth of the training images stands in for the test split. 'maskbench run --lr tuned' with
     the same options then uses what was found, for any seed; records and reports say how many rates
-    were tried. --lr moves the centre of the grid.
+    were tried. --lr moves the centre of the grid; what was tried before is kept and counted, too.
 
     Examples:
       maskbench tune --strategy clmae --budget 2ep

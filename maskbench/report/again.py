@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from maskbench.report.frame import Run, flat, text
@@ -12,20 +13,46 @@ UNITS = {"images": "img", "flops": "flop", "seconds": "s"}
 
 
 def again(run: Run, **changes: Any) -> str:
-    """The command that makes a run again, with some settings changed."""
+    """The command that makes a run again, in the store it lies in, with some settings changed."""
     tuned = {"base_lr": "tuned"} if run.trials else {}
-    return command({**run.record["settings"], **tuned, **changes}, _defaults(run.record))
+    settings = {**run.record["settings"], **tuned, **changes, "out": _store(run.folder)}
+    return command(settings, _defaults(run.record))
 
 
 def matching(run: Run, other: Run, view: str) -> str:
     """The command that runs a strategy again for as much as another run consumed.
 
     It names only the settings that differ from the strategy's own; to make a run again, ``again``
-    names them all.
+    names them all. A tuned strategy is tuned for that budget first.
     """
     given = run.record["strategy"].get("changed", run.record["settings"].get("strategy_settings"))
-    budget = f"match:{other.id}:{UNITS[view]}"
-    return again(run, budget=budget, seed=other.seed, strategy_settings=given, probe_at=())
+    name = other.id if other.folder.parent == run.folder.parent else text(_near(other.folder))
+    budget = f"match:{name}:{UNITS[view]}"
+    changes = {"budget": budget, "seed": other.seed, "strategy_settings": given, "probe_at": ()}
+    carry_out = again(run, **changes)
+    if not run.trials:
+        return carry_out
+    settings = {**run.record["settings"], **changes, "base_lr": _centre(run)}
+    settings |= {"seed": None, "out": _store(run.folder)}
+    return f"{command(settings, _defaults(run.record), 'tune')} && {carry_out}"
+
+
+def _centre(run: Run) -> float | None:
+    """What a run's learning rate was tuned around; None where that is not known."""
+    grid = run.record["settings"].get("lr_grid") or ()
+    return grid[len(grid) // 2] if len(grid) % 2 else None
+
+
+def _store(folder: Path) -> str | None:
+    """The store of a run's folder, as ``--out`` takes it; None where that is the default."""
+    store = folder.parent
+    return None if store.absolute() == Path("runs").absolute() else _near(store)
+
+
+def _near(path: Path) -> str:
+    """A path as seen from here, if it is below."""
+    inside = path.is_absolute() and path.is_relative_to(Path.cwd())
+    return str(path.relative_to(Path.cwd()) if inside else path)
 
 
 def _defaults(record: Any) -> dict[str, Any]:
@@ -39,12 +66,12 @@ def _defaults(record: Any) -> dict[str, Any]:
     return {**fields, **machine, **recipe, "hidden": patches - patches // 4}
 
 
-def command(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """The command that makes a run with these settings."""
-    words = ["maskbench", "run", "--strategy", str(settings["strategy"])]
+def command(settings: Mapping[str, Any], defaults: Mapping[str, Any], verb: str = "run") -> str:
+    """The command that makes a run with these settings, or another verb with them."""
+    words = ["maskbench", verb, "--strategy", str(settings["strategy"])]
     for key in ("budget", "data", "model", "hidden", "batch", "base_lr", "limit", "draws"):
         words += _option(key, settings.get(key), defaults.get(key))
-    for key in ("max_bad", "seed", "device", "precision"):
+    for key in ("max_bad", "seed", "device", "precision", "out"):
         words += _option(key, settings.get(key), defaults.get(key))
     shares = [f"{100 * share:g}" for share in settings.get("probe_at") or ()]
     words += ["--probe-at", f"{','.join(shares)}%"] if shares else []
