@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import compare, pair, put, record
+from synthetic import compare, pair, put, record, used
 
 from maskbench.cli import app
 from maskbench.cli.errors import guarded
@@ -94,9 +94,20 @@ def test_a_suggested_command_names_the_store_and_tunes_first(
     assert "--lr 0.001" in tune
     assert "--lr tuned" in run
     there = sorted(made("other/runs"), key=lambda run: run.id, reverse=True)[0]
-    assert again.matching(there, one, "images").endswith("--out other/runs")
     assert "--budget match:runs/r:img" in again.matching(there, one, "images")
-    assert again.again(there).endswith("--out other/runs")
+    both = f"{tune} && {run}"
+    assert again.placed(both, other.folder) == both
+    assert again.placed(both, there.folder) == (
+        f"{tune} --out other/runs && {run} --out other/runs"
+    )
+    _, told = compare("--runs", "other/runs", "--out", "page", "--json")
+    view = json.loads(told)["not_compared"][0]
+    assert "--out" not in view["command"] + view["here"]  # unlike: nothing would help
+    put(tmp_path / "apart", "a", record("random", 0, 0.5))
+    put(tmp_path / "apart", "b", used("clmae", 0, 0.5, images=80, flops=9e9, seconds=9))
+    _, told = compare("--runs", "apart", "--out", "page")
+    assert "match:a:flop" in told
+    assert told.count("--out apart") == told.count("maskbench run --strategy") > 0
 
 
 def test_compare_needs_no_torch(tmp_path: Path) -> None:

@@ -208,15 +208,15 @@ def _against_cost(found: "Frontier") -> None:
 def _apart(report: "Report") -> None:
     """Views that nothing fills, and the first pairs that cannot be compared."""
     for view in report.missing_views:
-        typer.echo(f"{view.why}\n  {view.command}" if view.command else view.why)
+        typer.echo(f"{view.why}\n  {view.here}" if view.here else view.why)
     if report.missing_views:
         typer.echo()
     if report.not_compared:
         typer.echo("what cannot be compared, and why")
     for pair in report.not_compared[:PAIRS]:
         typer.echo(f"  {pair.a} with {pair.b}: {pair.why}")
-        if pair.command:
-            typer.echo(f"    {pair.command}")
+        if pair.here:
+            typer.echo(f"    {pair.here}")
     more = len(report.not_compared) - PAIRS
     if more > 0:
         typer.echo(f"  and {more} more pairs: the page and --json have them all")

@@ -13,27 +13,26 @@ UNITS = {"images": "img", "flops": "flop", "seconds": "s"}
 
 
 def again(run: Run, **changes: Any) -> str:
-    """The command that makes a run again, in the store it lies in, with some settings changed."""
+    """The command that makes a run again, with some settings changed; wherever the reader is."""
     tuned = {"base_lr": "tuned"} if run.trials else {}
-    settings = {**run.record["settings"], **tuned, **changes, "out": _store(run.folder)}
-    return command(settings, _defaults(run.record))
+    return command({**run.record["settings"], **tuned, **changes}, _defaults(run.record))
 
 
 def matching(run: Run, other: Run, view: str) -> str:
     """The command that runs a strategy again for as much as another run consumed.
 
     It names only the settings that differ from the strategy's own; to make a run again, ``again``
-    names them all. A tuned strategy is tuned for that budget first.
+    names them all. A tuned strategy is tuned for that budget first. Where the store lies is for
+    ``placed`` to say: a page is the same wherever its runs are.
     """
     given = run.record["strategy"].get("changed", run.record["settings"].get("strategy_settings"))
     name = other.id if other.folder.parent == run.folder.parent else text(_near(other.folder))
     budget = f"match:{name}:{UNITS[view]}"
-    changes = {"budget": budget, "seed": other.seed, "strategy_settings": given, "probe_at": ()}
-    carry_out = again(run, **changes)
+    changes = {"budget": budget, "strategy_settings": given, "probe_at": ()}
+    carry_out = again(run, seed=other.seed, **changes)
     if not run.trials:
         return carry_out
-    settings = {**run.record["settings"], **changes, "base_lr": _centre(run)}
-    settings |= {"seed": None, "out": _store(run.folder)}
+    settings = {**run.record["settings"], **changes, "base_lr": _centre(run), "seed": None}
     return f"{command(settings, _defaults(run.record), 'tune')} && {carry_out}"
 
 
@@ -43,10 +42,12 @@ def _centre(run: Run) -> float | None:
     return grid[len(grid) // 2] if len(grid) % 2 else None
 
 
-def _store(folder: Path) -> str | None:
-    """The store of a run's folder, as ``--out`` takes it; None where that is the default."""
-    store = folder.parent
-    return None if store.absolute() == Path("runs").absolute() else _near(store)
+def placed(commands: str, folder: Path) -> str:
+    """Commands as they work from here: in the store in which a run's folder lies."""
+    if not commands or folder.parent.absolute() == Path("runs").absolute():
+        return commands
+    store = text(shlex.quote(_near(folder.parent)))
+    return " && ".join(f"{one} --out {store}" for one in commands.split(" && "))
 
 
 def _near(path: Path) -> str:
@@ -71,7 +72,7 @@ def command(settings: Mapping[str, Any], defaults: Mapping[str, Any], verb: str 
     words = ["maskbench", verb, "--strategy", str(settings["strategy"])]
     for key in ("budget", "data", "model", "hidden", "batch", "base_lr", "limit", "draws"):
         words += _option(key, settings.get(key), defaults.get(key))
-    for key in ("max_bad", "seed", "device", "precision", "out"):
+    for key in ("max_bad", "seed", "device", "precision"):
         words += _option(key, settings.get(key), defaults.get(key))
     shares = [f"{100 * share:g}" for share in settings.get("probe_at") or ()]
     words += ["--probe-at", f"{','.join(shares)}%"] if shares else []
