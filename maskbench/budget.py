@@ -104,6 +104,9 @@ class Budget:
         """For a name: at most four digits."""
         if self.unit in ("ep", "step") or len(str(self)) < 9:
             return str(self)
+        if self.unit == "s":
+            name, factor = next((n, f) for n, f in _SECONDS.items() if self.amount >= f or n == "s")
+            return f"{float(self.amount / factor):.4g}{name}"
         scale, factor = next((s, f) for s, f in reversed(_SCALES.items()) if self.amount >= f)
         return f"{float(self.amount / factor):.4g}{scale}{self.unit}"
 
@@ -175,7 +178,12 @@ def _unit_of(suffix: str) -> tuple[int, str]:
 
 
 def _plain(amount: Fraction) -> str:
-    return str(amount.numerator) if amount.denominator == 1 else repr(float(amount))
+    """All decimals, so that it is read back exactly; what has no last one is rounded."""
+    decimals = next((n for n in range(200) if 10**n % amount.denominator == 0), None)
+    if decimals is None:
+        return repr(float(amount))
+    digits = str(int(amount * 10**decimals)).zfill(decimals + 1)
+    return f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits
 
 
 @dataclass(frozen=True)

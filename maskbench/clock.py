@@ -14,8 +14,9 @@ PARTS = (SETUP, "data", "step", "strategy", "compilation", *OFF)
 class Clock:
     """Seconds by part of the work, and in all; what a budget of seconds counts.
 
-    On the clock: the setup of model and strategy, and training. On a GPU the parts of training are
-    those of the host, which runs ahead of the device; their sum is exact, because the device is
+    On the clock: the setup of model and strategy, and training. The parts of training sum to a
+    little less than training: the loop's own work is in none of them. On a GPU they are those of
+    the host, which runs ahead of the device; training as a whole is right, because the device is
     waited for at every log line, before every look, and at the end.
 
     Args:

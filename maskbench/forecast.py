@@ -2,51 +2,27 @@
 
 import os
 import shutil
-import statistics
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from math import ceil
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from maskbench import machine, team
+from maskbench import machine
 from maskbench.budget import Budget, Kind, Plan
+from maskbench.calibration import Speed
 from maskbench.errors import UsageError
 from maskbench.job import Job
 from maskbench.masks import IMAGES, MOMENTS, SHOWN
 from maskbench.optim import Schedule
 from maskbench.pace import FlopPace, Pace, TimePace
-from maskbench.train import LOGS_PER_RUN, train
+from maskbench.train import LOGS_PER_RUN
 
-FIRST_BATCH = 16
-GROWTH = 8
-TIMED = 6
-PATIENCE_S = 1.5
-"""Seconds that the timed steps of a calibration may take, by what shorter ones promise."""
 SAMPLES = 10_000
 ROW_BYTES, RECORD_BYTES = 400, 150_000
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What a short calibration saw.
-
-    Args:
-        image: Seconds per image.
-        batch: Images per timed step.
-        steps: Timed steps.
-        memory: Peak bytes of ``host`` and ``device`` meanwhile.
-    """
-
-    image: float
-    batch: int
-    steps: int
-    memory: dict[str, int | None]
+UNTIMED = (
+    "the strategy cannot be copied (copy.deepcopy), so no step was timed: time and memory are not "
+    "known, and a budget of seconds would be refused."
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +36,7 @@ class Forecast:
         steps: Optimiser steps.
         epochs: Passes over the training set.
         flops: None where the strategy does not say what it costs.
-        seconds: Setup and training; probes come on top.
+        seconds: Setup and training; probes come on top. None where no step could be timed.
         speed: Where the seconds come from.
         disk: Bytes of the run's folder.
         disk_free: Bytes that are free there.
@@ -73,61 +49,11 @@ class Forecast:
     steps: int
     epochs: float
     flops: int | None
-    seconds: float
-    speed: Speed
+    seconds: float | None
+    speed: Speed | None
     disk: int
     disk_free: int
     warnings: tuple[str, ...] = ()
-
-
-class _Enough(Exception):  # noqa: N818 - not an error
-    """The calibration has seen what it needs."""
-
-
-def calibrate(job: Job) -> Speed:
-    """Time a few real steps on copies; the job itself does not notice.
-
-    The batch grows eightfold as long as the next one promises to take little over a second.
-
-    Raises:
-        StrategyError: The strategy cannot be copied, or fails.
-    """
-    machine.reset_peak_memory(job.device.type)
-    batch = min(FIRST_BATCH, job.plan.batch)
-    trial = job.trial(batch)
-    while True:
-        image, steps = _time(trial, batch)
-        larger = min(batch * GROWTH, job.plan.batch)
-        if batch == job.plan.batch or 2 * image * larger > PATIENCE_S:
-            return Speed(image, batch, steps, machine.peak_memory())
-        batch = larger
-        trial = replace(trial, **_resized(trial, batch))
-
-
-def _resized(trial: Job, batch: int) -> dict[str, Any]:
-    plan = trial.plan
-    longer = Plan.expecting(plan.budget, plan.train_images, batch, plan.images)
-    return {"feed": trial.feed.again(batch), "pace": Pace(longer)}
-
-
-def _time(trial: Job, batch: int) -> tuple[float, int]:
-    """Seconds per image, median over the steps after the first; and how many those were."""
-    marks: list[float] = []
-
-    def mark(step: int) -> None:
-        if trial.device.type == "cuda":
-            torch.cuda.synchronize()
-        marks.append(time.perf_counter())
-        taken = len(marks) - 2
-        enough = taken >= TIMED or (taken >= 1 and marks[-1] - marks[1] > PATIENCE_S)
-        if team.agree(enough, seconds=team.LONG_S) == (1,):
-            raise _Enough
-
-    with suppress(_Enough):
-        train(trial, lambda row: None, mark)
-    durations = [after - before for before, after in pairwise(marks[1:])]
-    (image,) = team.of_first([statistics.median(durations) / batch], team.LONG_S)
-    return image, len(durations)
 
 
 def provisional(
@@ -211,13 +137,18 @@ def _images_for_seconds(job: Job, speed: Speed) -> int:
             f"{step:.2g} s here after a setup of {setup:.2g} s: take at least "
             f"{ceil(10 * (setup + step)) / 10:g}s, or a smaller --batch."
         )
-    return int(left / (speed.image * _slower(job)))
+    prices = job.prices()
+    first = prices.image(prices.hidden(0.0))
+    return int(left / speed.image * _mean(job, lambda flops: first / flops))
 
 
 def _mean(job: Job, form: Callable[[int], float]) -> float:
-    """Mean over the budget of a function of one image's FLOPs, which a schedule may change."""
-    prices = job.prices()
-    count = max(min(job.plan.steps, SAMPLES), 2)
+    """Mean over the budget of a function of one image's FLOPs, which a schedule may change.
+
+    Over images it is their sum; over FLOPs or seconds, that of ``1 / flops`` is images.
+    """
+    prices, steps = job.prices(), job.plan.steps
+    count = SAMPLES if job.plan.budget.kind == "seconds" else max(min(steps, SAMPLES), 2)
     values = [form(prices.image(prices.hidden(k / (count - 1)))) for k in range(count)]
     return sum(values) / count
 
@@ -228,24 +159,29 @@ def _slower(job: Job) -> float:
     return _mean(job, float) / prices.image(prices.hidden(0.0))
 
 
-def forecast(job: Job, speed: Speed, store: Path, notes: tuple[str, ...] = ()) -> Forecast:
+def forecast(job: Job, speed: Speed | None, store: Path, notes: tuple[str, ...] = ()) -> Forecast:
     """What the settled job will take.
 
     Args:
         job: Settled.
-        speed: What the calibration saw.
+        speed: What the calibration saw, if there was one.
         store: Where its folder will be.
         notes: Warnings that are known already.
     """
     plan = job.plan
     if plan.budget.kind == "flops":
         flops = int(plan.budget.amount)
+    elif plan.budget.kind == "seconds":
+        flops = round(plan.images / _mean(job, lambda image: 1 / image)) + job.beside()
     else:
         flops = round(plan.images * _mean(job, float)) + job.beside()
+    seconds = None
     if plan.budget.kind == "seconds":
         seconds = float(plan.budget.amount)
-    else:
+    elif speed:
         seconds = job.clock.seconds + speed.image * _slower(job) * plan.images
+    else:
+        notes = (*notes, UNTIMED)
     free = next(folder for folder in (store, *store.absolute().parents) if folder.is_dir())
     disk = _disk(job)
     return Forecast(
@@ -266,11 +202,12 @@ def forecast(job: Job, speed: Speed, store: Path, notes: tuple[str, ...] = ()) -
 def _warnings(budget: Budget, disk: int, disk_free: int) -> list[str]:
     """What may spoil the run or its numbers here and now."""
     found = []
-    load, cores = machine.load() or 0.0, os.cpu_count() or 1
+    load, cores = machine.LOAD_BEFORE or 0.0, os.cpu_count() or 1
     if budget.kind == "seconds" and load > cores / 2:
         found.append(
-            f"the load is {load:g} on {cores} cores: whoever else works here takes from a budget "
-            "of seconds; compare only runs that had the machine to themselves."
+            f"the load was {load:g} on {cores} cores when this began (mean over a minute): other "
+            "work takes from a budget of seconds; compare only runs that had the machine to "
+            "themselves."
         )
     if budget.kind == "seconds" and machine.on_battery():
         found.append("on battery, a budget of seconds buys less than it would plugged in.")

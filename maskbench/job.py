@@ -30,6 +30,24 @@ PRIOR = "prior pretraining"
 """Part of ``spent()`` that is listed but not added: it was paid before, outside of the budget."""
 
 
+@contextmanager
+def blamed(strategy: MaskStrategy, method: str) -> Iterator[None]:
+    """Whatever is raised inside is the strategy's doing, and is said to be.
+
+    Raises:
+        StrategyError: Something was; errors that say what to do are passed on.
+    """
+    try:
+        yield
+    except MaskbenchError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise StrategyError(
+            f"strategy {type(strategy).__name__} failed in {method}: "
+            f"{type(error).__name__}: {error}. --debug shows where."
+        ) from error
+
+
 def _no_features(kind: str) -> Features:
     raise ValueError(f"features {kind!r} are not available here")
 
@@ -148,7 +166,7 @@ class Job:
             seed=self.seed,
             step=step,
             progress=turn.progress,
-            epoch=min(round(turn.share * plan.images) // plan.train_images, epochs - 1),
+            epoch=min(self.pace.seen(step) // plan.train_images, epochs - 1),
             epochs=epochs,
             grid=self.grid_at(turn.progress),
             learning_rate=self.schedule.rate(turn.middle),
@@ -242,12 +260,5 @@ class Job:
     @contextmanager
     def blame(self, method: str) -> Iterator[None]:
         """Whatever is raised inside is the strategy's doing, and is said to be."""
-        try:
+        with blamed(self.strategy, method):
             yield
-        except MaskbenchError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise StrategyError(
-                f"strategy {type(self.strategy).__name__} failed in {method}: "
-                f"{type(error).__name__}: {error}. --debug shows where."
-            ) from error

@@ -57,7 +57,7 @@ class Ledger:
             "seconds": {"training": clock.training, **clock.parts},
             "seconds_total": clock.seconds,
             "images_per_s": images / clock.training,
-            "peak_memory_bytes": machine.peak_memory(),
+            "peak_memory_bytes": machine.peak_memory(job.device.type),
             "machine": {**self._machine, "load_after": machine.load()},
             "energy_joules": clock.joules,
             "stop_reason": stop_reason,

@@ -25,6 +25,10 @@ def load() -> float | None:
         return None
 
 
+LOAD_BEFORE = load()
+"""The load when this process began: its own work is not in it yet."""
+
+
 def on_battery(sysfs: Path = SYSFS) -> bool:
     """Whether a battery is being emptied and nothing is plugged in; False where that is unknown.
 
@@ -63,17 +67,19 @@ def reset_peak_memory(device: str, proc: Path = PROC) -> None:
         (proc / "clear_refs").write_text("5")
 
 
-def peak_memory(proc: Path = PROC) -> dict[str, int | None]:
-    """Peak bytes of this process, and of its GPU memory.
+def peak_memory(device: str, proc: Path = PROC) -> dict[str, int | None]:
+    """Peak bytes of this process, and of its memory on a GPU (None on a CPU).
 
     Args:
+        device: As torch calls it: where the work is done, whatever else is there.
         proc: This process, as Linux shows it. Elsewhere no reset moves the host's peak.
     """
-    import torch
+    there = None
+    if device.startswith("cuda"):
+        import torch
 
-    there = torch.cuda.is_available()
-    device = torch.cuda.max_memory_allocated() if there else None
-    return {"host": _host_peak(proc), "device": device}
+        there = torch.cuda.max_memory_allocated(device)
+    return {"host": _host_peak(proc), "device": there}
 
 
 def _host_peak(proc: Path) -> int | None:

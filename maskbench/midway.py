@@ -3,6 +3,8 @@
 import copy
 from typing import Any
 
+import torch
+
 from maskbench import team
 from maskbench.data import Images
 from maskbench.events import Progress, Silent
@@ -45,6 +47,8 @@ class Midway:
         if not (turn.images and step and self._due and turn.share >= self._due[0] - 1e-9):
             return
         self._due = [share for share in self._due if share > turn.share + 1e-9]
+        if self._job.device.type == "cuda":
+            torch.cuda.synchronize()  # what is queued is training, not probing
         with self._job.clock.on("paused"):
             if team.first():
                 self._probe(turn)

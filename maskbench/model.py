@@ -110,8 +110,7 @@ def sincos_positions(side: int, width: int) -> Tensor:
 class Encoder(nn.Module):
     """A plain ViT encoder without head, under the names of timm's ``VisionTransformer``.
 
-    Args:
-        shape: The sizes. Weights are on the meta device until somebody fills them.
+    Weights are on the meta device until somebody fills them.
     """
 
     pos_embed: Tensor
@@ -224,12 +223,9 @@ class MaskedAutoencoder(Encoder):
         """A pass over the batch in pieces; what one keeps for backward is computed again."""
         if self.pieces == 1:
             return passing(*rows)
-        found = []
-        for piece in zip(*(row.chunk(self.pieces) for row in rows), strict=True):
-            redone = torch.is_grad_enabled()
-            found.append(
-                checkpoint(passing, *piece, use_reentrant=False) if redone else passing(*piece)
-            )
+        again = partial(checkpoint, passing, use_reentrant=False)
+        once = again if torch.is_grad_enabled() else passing
+        found = [once(*piece) for piece in zip(*(r.chunk(self.pieces) for r in rows), strict=True)]
         return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
     def decode(self, latent: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:

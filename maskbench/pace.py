@@ -19,6 +19,8 @@ from maskbench.budget import Plan
 from maskbench.clock import Clock
 
 RECENT = 16
+FEW = 3
+"""Timed steps until which a budget of seconds trusts none that is slower than the calibration."""
 AHEAD = 2
 """Steps that the host may queue on a GPU before a budget of seconds waits for it."""
 
@@ -68,6 +70,10 @@ class Pace:
         progress = min(seen / max(total - batch, 1), 1.0)
         return Turn(step, images, seen / total, progress, (2 * seen + images) / (2 * total))
 
+    def seen(self, step: int) -> int:
+        """Images seen before a step."""
+        return min(step * self.plan.batch, self.plan.images)
+
     def took(self, turn: Turn, hidden: int) -> None:
         """A step is done.
 
@@ -108,6 +114,10 @@ class LivePace(Pace):
             self._turn = self._next()
         return self._turn
 
+    def seen(self, step: int) -> int:
+        """Images seen before the coming step."""
+        return sum(self.images.values())
+
     def took(self, turn: Turn, hidden: int) -> None:
         """A step is done."""
         super().took(turn, hidden)
@@ -137,6 +147,7 @@ class FlopPace(LivePace):
 
     It is never exceeded by a step's own FLOPs. What a strategy spends beside the steps (a look at
     the whole data set) is nobody's to know before: it should stay within ``Turn.flops_left``.
+    Progress never falls, whatever a schedule does to the price, and is 1 at the last step.
 
     Args:
         plan: What the budget is expected to buy.
@@ -148,6 +159,7 @@ class FlopPace(LivePace):
         self._prices = prices
         self._total = int(plan.budget.amount)
         self._start = prices.beside()
+        self._progress = 0.0
 
     def flops(self) -> int:
         """FLOPs consumed so far."""
@@ -164,23 +176,32 @@ class FlopPace(LivePace):
         image = self._prices.image(self._prices.hidden(share))
         usable = consumed + max(total - consumed, 0) // image * image
         step = self.plan.batch * image
-        progress = min(consumed / (usable - step), 1.0) if usable > step else float(self.steps > 0)
-        image = self._prices.image(self._prices.hidden(progress))
-        images = min(self.plan.batch, (total - consumed) // image)
+        reached = min(consumed / (usable - step), 1.0) if usable > step else float(self.steps > 0)
+        self._progress = max(self._progress, reached)
+        images, left, image = self._fitting(total - consumed)
+        last = self._prices.image(self._prices.hidden(1.0))
+        if self.steps and (images < self.plan.batch or left < last):
+            self._progress = 1.0
+            images, left, image = self._fitting(total - consumed)
         if images <= 0:
             return Turn(self.steps, 0, 1.0, 1.0, 1.0, 0)
         middle = min((2 * consumed + images * image) / (2 * usable), 1.0)
-        left = total - consumed - images * image
-        return Turn(self.steps, images, share, progress, middle, left)
+        return Turn(self.steps, images, share, self._progress, middle, left)
+
+    def _fitting(self, left: int) -> tuple[int, int, int]:
+        """Images of a batch now, FLOPs left after it, and FLOPs of one of its images."""
+        image = self._prices.image(self._prices.hidden(self._progress))
+        images = min(self.plan.batch, max(left, 0) // image)
+        return images, left - images * image, image
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on."""
-        return {**super().state_dict(), "start": self._start}
+        return {**super().state_dict(), "start": self._start, "progress": self._progress}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another run was."""
         super().load_state_dict(state)
-        self._start, self._turn = state["start"], None
+        self._start, self._progress, self._turn = state["start"], state["progress"], None
 
 
 class TimePace(LivePace):
@@ -189,7 +210,8 @@ class TimePace(LivePace):
     Args:
         plan: What the budget is expected to buy.
         clock: The run's.
-        step_seconds: How long a step should take, until a few have been timed.
+        step_seconds: How long a step should take. The first ones may be slow (compilation, a cold
+            cache): until three have been timed they do not make a step longer than this.
         device: On a GPU the host is kept from running ahead, or it would not know the time.
     """
 
@@ -198,7 +220,8 @@ class TimePace(LivePace):
         self._clock, self._device = clock, device
         self._total = float(plan.budget.amount)
         self._start = clock.seconds
-        self._recent: deque[float] = deque([step_seconds], maxlen=RECENT)
+        self._expected = step_seconds
+        self._recent: deque[float] = deque(maxlen=RECENT)
         self._last = self._start
         self._progress = 0.0
         self._queued: deque[Any] = deque()
@@ -210,9 +233,15 @@ class TimePace(LivePace):
     def _whole(self) -> float:
         return max(self._total - self._start, 1e-9)
 
+    def _step(self) -> float:
+        """Seconds that the coming step should take."""
+        if len(self._recent) < FEW:
+            return min(statistics.median([self._expected, *self._recent]), self._expected)
+        return statistics.median(self._recent)
+
     def _next(self) -> Turn:
         consumed, whole = self._clock.seconds - self._start, self._whole()
-        step = statistics.median(self._recent)
+        step = self._step()
         if self.steps and consumed + step > whole:
             return Turn(self.steps, 0, 1.0, 1.0, 1.0)
         if self.steps:
@@ -247,11 +276,12 @@ class TimePace(LivePace):
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs beside its clock."""
         own = {"start": self._start, "recent": list(self._recent), "progress": self._progress}
-        return {**super().state_dict(), **own}
+        return {**super().state_dict(), **own, "expected": self._expected}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another run was; the clock must have been restored before."""
         super().load_state_dict(state)
         self._start, self._progress = state["start"], state["progress"]
+        self._expected = state["expected"]
         self._recent = deque(state["recent"], maxlen=RECENT)
         self._last, self._turn = self._clock.seconds, None

@@ -16,7 +16,7 @@ from maskbench.data import Images, check_kind, limited, open_data
 from maskbench.data.development import development
 from maskbench.errors import UsageError, unknown
 from maskbench.events import Progress
-from maskbench.provenance import device_name
+from maskbench.provenance import elsewhere
 from maskbench.results import Store, read_record
 from maskbench.spec import Request, RunSettings, check_numbers, preset, strategy_settings
 from maskbench.strategy import MaskStrategy
@@ -65,7 +65,7 @@ def resolve(request: Request, store: Store, progress: Progress) -> Planned:
     shape = size.shape
     if budget.kind == "flops" and not strategy.says_cost():
         raise UsageError(unknown_cost(request.strategy, budget))
-    cache = store.root / "data"
+    cache = store.home / "data"
     images = open_data(request.data, shape.image, cache, request.max_bad, progress)
     images = limited(images, request.limit)
     if request.scored_on == "development":
@@ -132,10 +132,8 @@ def settled(budget: Budget | Match, store: Store, device: str) -> tuple[Any, ...
     if not isinstance(ledger.get(key), int | float):
         raise UsageError(f"budget {budget}: the ledger of {name} has no {key}; run it again.")
     found = Budget(Fraction(round(1000 * ledger[key]), 1000), budget.unit)
-    here, there = device_name(device), ledger.get("machine", {}).get("device")
-    if budget.unit == "s" and here != there:
-        return found, f"{name} took its seconds on {there}; this is {here}: they do not compare."
-    return (found,)
+    there = elsewhere(ledger, device) if budget.unit == "s" else ""
+    return (found, f"{name} took its seconds {there}: they do not compare.") if there else (found,)
 
 
 def unknown_cost(strategy: str, budget: Budget) -> str:

@@ -5,11 +5,12 @@ from dataclasses import replace
 import torch
 
 from maskbench import machine, priors, seeds
+from maskbench.calibration import calibrated
 from maskbench.clock import Clock
 from maskbench.context import Features
 from maskbench.events import Progress
-from maskbench.forecast import Forecast, calibrate, forecast, provisional, settle
-from maskbench.job import Job
+from maskbench.forecast import Forecast, forecast, provisional, settle
+from maskbench.job import Job, blamed
 from maskbench.mask import Grid
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule
@@ -24,7 +25,7 @@ def prepare(planned: Planned, store: Store, progress: Progress) -> tuple[Job, Fo
     settings = planned.settings
     job = build(planned, store, progress)
     progress.message("timing a few steps on a copy")
-    speed = calibrate(job)
+    speed = calibrated(job)
     job = settle(job, speed, settings.base_lr, settings.warmup)
     machine.reset_peak_memory(settings.device)
     return job, forecast(job, speed, store.root, planned.notes)
@@ -52,10 +53,11 @@ def build(planned: Planned, store: Store, progress: Progress) -> Job:
         )
 
     def first_step() -> int:
-        """FLOPs of one image's first step."""
-        first = replace(grid, hidden=strategy.hidden(0.0, grid))
-        parts = (step_flops(shape, first.visible), strategy.cost(first, shape))
-        return sum(sum(part.values()) for part in parts)
+        """FLOPs of one image's first step, asked for before the strategy is set up."""
+        with blamed(strategy, "hidden or cost (which must work before setup)"):
+            first = replace(grid, hidden=strategy.hidden(0.0, grid))
+            parts = (step_flops(shape, first.visible), strategy.cost(first, shape))
+            return sum(sum(part.values()) for part in parts)
 
     plan = provisional(first_step, planned.budget, len(split), settings.batch)
     meter = machine.Energy.find(settings.device)

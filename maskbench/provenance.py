@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -81,3 +82,22 @@ def device_name(device: str) -> str:
     import torch
 
     return torch.cuda.get_device_name() if device == "cuda" else cpu_name()
+
+
+def elsewhere(ledger: Mapping[str, Any], device: str) -> str:
+    """Where a run's seconds were taken, if that is not here; empty if it is.
+
+    Args:
+        ledger: The run's.
+        device: ``cpu`` or ``cuda``: what seconds would be taken on here. Threads count on a CPU.
+    """
+    import torch
+
+    told = ledger.get("machine") or {}
+    threads = None if device == "cuda" else torch.get_num_threads()
+    here = device_name(device), threads
+    there = told.get("device"), None if device == "cuda" else told.get("threads")
+    if here == there:
+        return ""
+    words = [f"{name} ({n} threads)" if n else f"{name}" for name, n in (there, here)]
+    return f"on {words[0]}, and this is {words[1]}"

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,14 +42,14 @@ MAY_BE_NULL = {
 }  # fmt: skip
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     """JSON has no NaN or infinity: they become null."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_json(item) for item in value]
     return value
 
 
@@ -61,7 +60,7 @@ def write_json(path: Path, value: Any) -> None:
         StoreError: The file cannot be written.
     """
     with replacing(path) as file:
-        text = json.dumps(_plain(value), indent=1, allow_nan=False)
+        text = json.dumps(plain_json(value), indent=1, allow_nan=False)
         file.write(f"{text}\n".encode())
 
 
@@ -91,39 +90,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-class MetricsFile:
-    """The append-only metrics file of a run: one JSON object per line.
-
-    Args:
-        path: The file.
-        keep: Its first lines that stay; a resumed run writes the later ones again.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-
-    def __init__(self, path: Path, keep: int = 0) -> None:
-        lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []
-        self.lines = min(keep, len(lines))
-        with replacing(path) as file:
-            file.writelines(lines[: self.lines])
-        self._file = path.open("a", encoding="utf-8")
-
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Add one line and hand it to the operating system."""
-        self._file.write(json.dumps(_plain(row)) + "\n")
-        self._file.flush()
-        self.lines += 1
-
-    def sync(self) -> None:
-        """Have all lines on the disk."""
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """No more lines."""
-        self._file.close()
-
-
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The metric lines of a run; lines that are torn or no JSON object are left out.
 
@@ -151,9 +117,16 @@ class Store:
 
     Args:
         root: The folder; created when the first run starts.
+        of: The store it is a part of, in which runs are found by name and data is kept.
     """
 
     root: Path
+    of: Path | None = None
+
+    @property
+    def home(self) -> Path:
+        """Where runs are found by name, and packed data lies."""
+        return self.of or self.root
 
     def folders(self) -> list[Path]:
         """Every run folder, by name."""
@@ -224,7 +197,7 @@ class Store:
         path = Path(name)
         if (path / RECORD).is_file():
             return path
-        names = {folder.name: folder for folder in self.folders()}
+        names = {folder.name: folder for folder in Store(self.home).folders()}
         if name in names:
             return names[name]
         near = [folder for key, folder in names.items() if key.startswith(name)]
@@ -233,7 +206,7 @@ class Store:
         if near:
             several = ", ".join(folder.name for folder in near)
             raise UsageError(f"{name!r} is the beginning of several runs: {several}.")
-        raise UsageError(f"{unknown('run', name, names)} Looked in {self.root}/.")
+        raise UsageError(f"{unknown('run', name, names)} Looked in {self.home}/.")
 
     def _attempts(self, run_id: str) -> list[Path]:
         found = [

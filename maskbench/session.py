@@ -16,10 +16,11 @@ from maskbench.guard import Guard
 from maskbench.job import Job
 from maskbench.ledger import Ledger
 from maskbench.masks import MaskTape
+from maskbench.metrics import MetricsFile
 from maskbench.midway import Midway
 from maskbench.place import refuse_changed
 from maskbench.plan import Planned
-from maskbench.results import MetricsFile, write_json
+from maskbench.results import write_json
 from maskbench.signals import Asked, Signals
 from maskbench.train import Line, train
 

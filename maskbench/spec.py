@@ -62,11 +62,15 @@ class RunSettings(BaseModel):
     draws: int
     probe_at: tuple[float, ...] = Field(default=(), description="shares to probe at, too")
     lr_trials: int = Field(default=0, description="learning rates tried")
+    lr_grid: tuple[float, ...] = Field(default=(), description="which they were")
     scored_on: Literal["test", "development"] = "test"
 
     def run_id(self) -> str:
-        """A readable name that ends in a hash of all settings."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """A readable name that ends in a hash of all settings.
+
+        The rates that were tried are only ever added to: their number stands for them.
+        """
+        text = json.dumps(self.model_dump(mode="json", exclude={"lr_grid"}), sort_keys=True)
         digest = hashlib.sha256(text.encode()).hexdigest()[:8]
         strategy = self.strategy.rpartition(":")[2]
         budget = Budget.parse(self.budget).short()

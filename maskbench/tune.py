@@ -16,13 +16,15 @@ from maskbench.plan import Planned, resolve
 from maskbench.results import Store, mean_accuracy
 from maskbench.runner import Tell, run
 from maskbench.spec import Request
-from maskbench.tuning import FOLDER, GRID, Trial, Tuning
+from maskbench.tuning import FOLDER, GRID, Trial, Tuning, known
 
 
 def tune(
     request: Request, store: Store, progress: Progress, tell: Tell = lambda forecast: None
 ) -> tuple[Tuning, Path]:
     """Run the grid and write down what was found; trials that are finished are not run again.
+
+    What was tried before, around another centre, is kept, counted, and may be chosen.
 
     Args:
         request: The run to tune for; its learning rate, or the preset's, is the grid's centre.
@@ -38,8 +40,9 @@ def tune(
         MaskbenchError: As ``run``.
     """
     planned = resolve(request, store, progress)
+    before = known(planned.settings, store)
     centre, scored = planned.settings.base_lr, []
-    apart = Store(store.root / FOLDER)
+    apart = Store(store.root / FOLDER, of=store.root)
     for number, factor in enumerate(GRID, 1):
         progress.message(f"trial {number} of {len(GRID)}: {factor:g} x {centre:g}")
         scored.append(_try(_trial(request, planned, factor), apart, progress, tell))
@@ -47,14 +50,12 @@ def tune(
         Trial(factor, factor * centre, accuracy, name)
         for factor, (accuracy, name, _) in zip(GRID, scored, strict=True)
     ]
-    good = [trial for trial in trials if trial.accuracy is not None]
-    if not good:
+    if all(trial.accuracy is None for trial in trials):
         raise UsageError(
             f"all {len(GRID)} trials around --lr {centre:g} diverged: try a smaller --lr."
         )
-    best = max(good, key=lambda trial: (trial.accuracy or 0.0, -trial.factor))
     shots = max(found for _, _, found in scored)
-    found = Tuning(request.seed, shots, trials, best.base_lr)
+    found = Tuning.of(request.seed, shots, trials, before.trials if before else ())
     return found, found.write(planned.settings, store)
 
 

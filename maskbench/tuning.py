@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 from maskbench import trust
 from maskbench.errors import StoreError, UsageError
@@ -15,7 +17,7 @@ GRID = (0.5, 1.0, 2.0)
 FOLDER = "tuning"
 KEY = (
     "strategy", "strategy_settings", "strategy_digest", "budget", "data", "data_fingerprint",
-    "limit", "model", "hidden", "batch", "weight_decay", "warmup", "precision",
+    "limit", "model", "hidden", "batch", "weight_decay", "warmup", "precision", "compile", "device",
 )  # fmt: skip
 """What a learning rate is tuned for; the seed is not among it."""
 
@@ -42,10 +44,10 @@ class Tuning:
     """What was tried, and what was chosen.
 
     Args:
-        seed: Of the trials.
+        seed: Of the latest trials.
         shots: Labelled images per class of the accuracy.
-        trials: By factor.
-        base_lr: The chosen rate.
+        trials: All that were ever made, by learning rate.
+        base_lr: The chosen rate: the best of all.
     """
 
     seed: int
@@ -53,11 +55,59 @@ class Tuning:
     trials: list[Trial]
     base_lr: float
 
+    @classmethod
+    def of(cls, seed: int, shots: int, trials: Sequence[Trial], earlier: Sequence[Trial]) -> Self:
+        """The best of all trials, not all of which diverged; of equal ones the smallest rate.
+
+        Args:
+            seed: Of the new trials.
+            shots: Labelled images per class of the accuracy.
+            trials: The new ones; they replace earlier ones of the same run.
+            earlier: Those made before, with other rates or another seed.
+        """
+        all_of = {(trial.run, trial.base_lr): trial for trial in (*earlier, *trials)}
+        kept = sorted(all_of.values(), key=lambda trial: (trial.base_lr, trial.run))
+        good = [trial for trial in kept if trial.accuracy is not None]
+        best = max(good, key=lambda trial: (trial.accuracy or 0.0, -trial.base_lr))
+        return cls(seed, shots, kept, best.base_lr)
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """All learning rates that were tried, ascending."""
+        return tuple(sorted({trial.base_lr for trial in self.trials}))
+
     def write(self, settings: RunSettings, store: Store) -> Path:
-        """Keep it for the runs it holds for; an earlier one for the same is replaced."""
+        """Keep it for the runs it holds for."""
         path = file_of(settings, store)
         write_json(path, asdict(self))
         return path
+
+
+def known(settings: RunSettings, store: Store) -> Tuning | None:
+    """What has been tried for a run; None if nothing has.
+
+    Raises:
+        StoreError: The file cannot be read.
+    """
+    path = file_of(settings, store)
+    try:
+        told = trust.parse(trust.read_text(path.parent, path.name))
+        trials = [
+            Trial(
+                float(one["factor"]),
+                float(one["base_lr"]),
+                None if one["accuracy"] is None else float(one["accuracy"]),
+                str(one["run"]),
+            )
+            for one in told["trials"]
+        ]
+        return Tuning(int(told["seed"]), int(told["shots"]), trials, float(told["base_lr"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(
+            f"{path} is not a readable tuning: {error}. Delete it, tune again."
+        ) from error
 
 
 def file_of(settings: RunSettings, store: Store) -> Path:
@@ -74,19 +124,12 @@ def tuned(settings: RunSettings, store: Store) -> RunSettings:
         UsageError: None has been chosen; says what to do.
         StoreError: The file cannot be read.
     """
-    path = file_of(settings, store)
-    try:
-        told = trust.parse(trust.read_text(path.parent, path.name))
-        rate, trials = float(told["base_lr"]), len(told["trials"])
-        if not 0 < rate < 1000:
-            raise ValueError(f"a rate of {rate}")
-    except FileNotFoundError as error:
+    found = known(settings, store)
+    if found is None:
         raise UsageError(
             f"--lr tuned: no learning rate has been tuned for {settings.strategy} with this data, "
-            "model, budget and recipe; 'maskbench tune' with the same options does it."
-        ) from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise StoreError(
-            f"{path} is not a readable tuning: {error}. Delete it, tune again."
-        ) from error
-    return settings.model_copy(update={"base_lr": rate, "lr_trials": trials})
+            "model, budget, recipe and device; 'maskbench tune' with the same options does it."
+        )
+    rates = found.rates
+    told = {"base_lr": found.base_lr, "lr_trials": len(rates), "lr_grid": rates}
+    return settings.model_copy(update=told)

@@ -37,6 +37,9 @@ def test_units(text: str, images: int, steps: int) -> None:
         ("90min", 5400, "s", "90min"),
         ("7200s", 7200, "s", "2h"),
         ("0.5s", Fraction(1, 2), "s", "0.5s"),
+        ("12345678901234567flop", 12345678901234567, "flop", "12345678901234.567kflop"),
+        ("0.00001ep", Fraction(1, 10**5), "ep", "0.00001ep"),
+        ("123456789.123456789s", Fraction(123456789123456789, 10**9), "s", "123456789.123456789s"),
         (" 3 ep ", 3, "ep", "3ep"),
     ],
 )
@@ -51,6 +54,28 @@ def test_what_is_printed_is_read_back_exactly(unit: str, amount: int) -> None:
     budget = Budget.parse(f"{amount if unit != 's' else amount % 10**9 + 1}{unit}")
     assert Budget.parse(str(budget)) == budget
     assert len(budget.short()) <= max(len(str(budget)), 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("0.12345678s", "0.1235s"),
+        ("12345.678s", "3.429h"),
+        ("100.123456s", "1.669min"),
+        ("90min", "90min"),
+        ("123456789flop", "123.5Mflop"),
+        ("123456789img", "123.5Mimg"),
+    ],
+)
+def test_a_short_form_for_every_unit(text: str, short: str) -> None:
+    assert Budget.parse(text).short() == short
+
+
+@given(st.sampled_from(["s", "ep"]), st.fractions(Fraction(1, 10**6), 10**6))
+def test_decimals_are_read_back_exactly(unit: str, amount: Fraction) -> None:
+    budget = Budget(Fraction(round(amount * 10**9), 10**9), unit)
+    assert Budget.parse(str(budget)) == budget
+    assert budget.short()
 
 
 def test_match_names_a_run_and_a_unit() -> None:

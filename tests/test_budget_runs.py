@@ -10,7 +10,7 @@ from conftest import cli
 from safetensors.numpy import load_file
 from test_run import paint
 
-from maskbench.errors import OK, USAGE
+from maskbench.errors import BUG, OK, USAGE
 from maskbench.results import FLOP_PARTS, read_metrics
 
 MINE = """
@@ -19,6 +19,13 @@ from maskbench.strategy import Mask, MaskStrategy
 class Silent(MaskStrategy):
     def mask(self, batch, context):
         return Mask.from_scores(context.uniform("mask", batch), context.grid)
+
+class Late(Silent):
+    def setup(self, context, data):
+        self.width = 3
+
+    def cost(self, grid, shape):
+        return {"mask generator": self.width}
 
 class Costly(Silent):
     def cost(self, grid, shape):
@@ -160,6 +167,23 @@ def test_a_budget_of_seconds_from_the_command_line(go: Go) -> None:
     assert record["masks"]["moments"][-1] == 1
 
 
+def test_seconds_of_another_machine_are_not_reused_silently(go: Go, out: Path) -> None:
+    words = ("--strategy", "random", "--budget", "0.7s")
+    folder = out / run(go, *words)["id"]
+    match = ("--strategy", "random", "--budget", f"match:{folder.name}:s", "--dry-run")
+    assert "seconds were taken" not in go(*words)[1]
+    assert "took its seconds" not in go(*match)[1]
+    record = json.loads((folder / "record.json").read_text())
+    record["ledger"]["machine"]["threads"] = 64
+    (folder / "record.json").write_text(json.dumps(record))
+    code, text = go(*words)
+    assert code == OK
+    assert "its seconds were taken on" in text
+    assert "(64 threads), and this is" in text
+    assert "--fresh runs it anew" in text
+    assert "(64 threads), and this is" in go(*match)[1]
+
+
 @pytest.mark.parametrize(
     ("budget", "says"),
     [
@@ -191,6 +215,9 @@ def test_unknown_cost_has_no_budget_of_flops(go: Go, pictures: Path) -> None:
     record = run(go, "--strategy", f"{mine}Silent", "--budget", "20img")
     assert not record["ledger"]["flops_known"]
     assert "FLOPs unknown" in go("--strategy", f"{mine}Silent", "--budget", "20img", "--dry-run")[1]
+    code, text = go("--strategy", f"{mine}Late", "--budget", "20Gflop")
+    assert code == BUG
+    assert "Late failed in hidden or cost (which must work before setup): AttributeError" in text
     record = run(go, "--strategy", f"{mine}Costly", "--budget", "20Gflop")
     assert record["ledger"]["flops_known"]
     assert record["ledger"]["flops"]["mask generator"] == 10**7 * record["ledger"]["images"]

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic import compare, pair, record
+from synthetic import compare, pair, put, record, used
 
 from maskbench.cli import app
 from maskbench.cli.errors import guarded
 from maskbench.report import again
+from maskbench.report.frame import Run
+from maskbench.report.reading import read
 
 
 def test_compare_prints_a_table_and_the_path(tmp_path: Path) -> None:
@@ -70,6 +72,42 @@ def test_the_command_that_makes_a_run_again(tmp_path: Path) -> None:
         "maskbench run --strategy clmae --budget 2ep --data toy --model nano --hidden 12 "
         "--lr 0.001 --seed 3 --device cpu --precision fp32 --set last=0 --set 'a=b c'"
     )
+
+
+def test_a_suggested_command_names_the_store_and_tunes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for store in ("runs", "other/runs"):
+        put(tmp_path / store, "r", record("random", 0, 0.5))
+        tuned = record("clmae", 0, 0.5)
+        grid = {"lr_trials": 3, "lr_grid": [5e-4, 1e-3, 2e-3]}
+        put(tmp_path / store, "c", {**tuned, "settings": {**tuned["settings"], **grid}})
+
+    def made(store: str) -> list[Run]:
+        return read([tmp_path / store / name for name in "rc"])[0]
+
+    one, other = sorted(made("runs"), key=lambda run: run.id, reverse=True)
+    assert "--out" not in again.matching(one, other, "flops")
+    tune, run = again.matching(other, one, "flops").split(" && ")
+    assert tune.startswith("maskbench tune --strategy clmae --budget match:r:flop")
+    assert "--lr 0.001" in tune
+    assert "--lr tuned" in run
+    there = sorted(made("other/runs"), key=lambda run: run.id, reverse=True)[0]
+    assert "--budget match:runs/r:img" in again.matching(there, one, "images")
+    both = f"{tune} && {run}"
+    assert again.placed(both, other.folder) == both
+    assert again.placed(both, there.folder) == (
+        f"{tune} --out other/runs && {run} --out other/runs"
+    )
+    _, told = compare("--runs", "other/runs", "--out", "page", "--json")
+    view = json.loads(told)["not_compared"][0]
+    assert "--out" not in view["command"] + view["here"]  # unlike: nothing would help
+    put(tmp_path / "apart", "a", record("random", 0, 0.5))
+    put(tmp_path / "apart", "b", used("clmae", 0, 0.5, images=80, flops=9e9, seconds=9))
+    _, told = compare("--runs", "apart", "--out", "page")
+    assert "match:a:flop" in told
+    assert told.count("--out apart") == told.count("maskbench run --strategy") > 0
 
 
 def test_compare_needs_no_torch(tmp_path: Path) -> None:

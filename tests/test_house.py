@@ -19,7 +19,7 @@ RANKS = [
         *("mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"),
         *("clock", "machine", "files", "signals", "team", "checkpoint", "trust", "record"),
     ],
-    ["model", "spec", "provenance", "pace"],
+    ["model", "spec", "provenance", "pace", "metrics", "launch"],
     ["context", "tuning", "lock", "care"],
     ["strategy"],
     ["compose"],
@@ -28,7 +28,7 @@ RANKS = [
     ["job", "place"],
     ["guard"],
     ["train"],
-    ["masks", "report", "plan", "contract", "ledger"],
+    ["masks", "report", "plan", "contract", "ledger", "calibration"],
     ["midway", "forecast"],
     ["prepare", "logbook", "session"],
     ["runner"],
@@ -45,7 +45,7 @@ ORDER_IN_RANK = {
 }  # fmt: skip
 ONLY = {
     "typer": {"cli"},
-    "rich": {"cli/render.py"},
+    "rich": {"cli/render.py", "cli/bars.py"},
     "matplotlib": {"figures", "report"},
     "seaborn": {"figures", "report"},
     "timm": {"model.py"},

@@ -73,15 +73,21 @@ def test_battery(tmp_path: Path, supplies: list[Supply], drained: bool) -> None:
 
 def test_peak_memory_is_the_systems_high_water_mark(tmp_path: Path) -> None:
     put(tmp_path, {"status": "Name:\tpython\nVmPeak:\t  900 kB\nVmHWM:\t  512 kB\nVmRSS:\t 100 kB"})
-    assert peak_memory(tmp_path)["host"] == 512 * 1024
+    assert peak_memory("cpu", tmp_path)["host"] == 512 * 1024
 
 
 def test_peak_memory_elsewhere_is_that_of_the_process(tmp_path: Path) -> None:
-    here, there = peak_memory()["host"], peak_memory(tmp_path)["host"]
+    here, there = peak_memory("cpu")["host"], peak_memory("cpu", tmp_path)["host"]
     assert here is not None
     assert there is not None
     assert min(here, there) > 50 * 2**20
-    assert (peak_memory()["device"] is None) is not torch.cuda.is_available()
+
+
+def test_a_cpu_run_has_no_peak_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: 7)
+    assert peak_memory("cpu")["device"] is None
+    assert peak_memory("cuda:0")["device"] == 7
 
 
 def test_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,10 +105,10 @@ def test_reset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_reset_forgets_what_was_freed() -> None:
     """Here, where the system can."""
     block = bytearray(os.urandom(2**20) * 100)
-    high = peak_memory()["host"]
+    high = peak_memory("cpu")["host"]
     del block
     reset_peak_memory("cpu")
-    low = peak_memory()["host"]
+    low = peak_memory("cpu")["host"]
     assert low is not None
     assert high is not None
     if low >= high:

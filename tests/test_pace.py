@@ -98,6 +98,34 @@ def test_a_price_that_changes_ends_fully_decayed_all_the_same() -> None:
     assert turns[-1].progress == 1
 
 
+@settings(deadline=None)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 16),
+    st.lists(st.integers(1, 400), min_size=1, max_size=6),
+    st.integers(0, 10**4),
+)
+def test_progress_never_falls_and_ends_at_one_whatever_the_price_does(
+    steps: int, batch: int, levels: list[int], rest: int
+) -> None:
+    def price(progress: float) -> int:
+        return levels[min(int(progress * len(levels)), len(levels) - 1)]
+
+    amount = steps * batch * levels[0] + rest
+    pace = flops(amount, batch, price)
+    turns = walk(pace)
+    shares = [turn.progress for turn in turns]
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[-1] == (1 if len(turns) > 1 else 0)
+    assert pace.flops() <= amount
+    if len(turns) > 1:
+        assert amount - pace.flops() < levels[-1]
+    again = flops(amount, batch, price)
+    again.load_state_dict({**pace.state_dict(), "images": {}, "steps": 0, "progress": 0.0})
+    assert walk(again) == turns
+
+
 def test_setup_is_paid_and_the_schedules_run_over_the_rest() -> None:
     pace = flops(10_000, 10, lambda progress: 10, beside=4000)
     turns = walk(pace)
@@ -116,12 +144,18 @@ def test_only_the_coming_turn_of_a_live_budget_is_known() -> None:
 # Seconds
 
 
-def timed(total: float, durations: Callable[[int], float], pause: float = 0.0) -> tuple[Any, ...]:
+def timed(
+    total: float,
+    durations: Callable[[int], float],
+    pause: float = 0.0,
+    step: float | None = None,
+) -> tuple[Any, ...]:
     """Turns of a budget of seconds, its pace and its clock."""
     hand = Hand()
     clock = Clock(hand)
     plan = Plan.expecting(Budget(Fraction(total), "s"), 1000, 8, 800)
-    pace = TimePace(plan, clock, durations(0), torch.device("cpu"))
+    expected = durations(0) if step is None else step
+    pace = TimePace(plan, clock, expected, torch.device("cpu"))
     clock.start()
     turns = []
     while (turn := pace.turn(pace.steps)).images:
@@ -154,6 +188,22 @@ def test_one_slow_step_at_the_end_is_all_that_can_exceed() -> None:
     turns, _, clock = timed(10, lambda n: 5.0 if n == 9 else 1.0)
     assert len(turns) == 10
     assert clock.seconds == 14
+
+
+def test_a_slow_first_step_does_not_stop_the_run_early() -> None:
+    """The calibration said a second; the first step compiles for ten."""
+    turns, pace, clock = timed(16, lambda n: 10.0 if n == 0 else 1.0, step=1.0)
+    assert len(turns) == 7
+    assert clock.seconds == 16
+    assert turns[-1].progress == 1
+    assert pace.state_dict()["expected"] == 1
+
+
+def test_a_live_budget_counts_the_images_it_saw() -> None:
+    _, pace, _ = timed(4, lambda n: 0.25)
+    assert pace.seen(16) == 16 * 8  # not the 800 that were expected
+    known = images("100img", batch=8)
+    assert [known.seen(step) for step in (0, 2, 12, 13)] == [0, 16, 96, 100]
 
 
 def test_a_step_that_grows_slower_still_ends_decayed() -> None:

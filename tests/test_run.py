@@ -66,7 +66,10 @@ def test_a_run_leaves_everything_it_promises(store: Store, pictures: Path, strat
     names = {path.name for path in result.folder.iterdir()}
     assert names == {
         "record.json", "settings.json", "metrics.jsonl", "masks.safetensors", "encoder.safetensors",
+        "checkpoints", ".lock",
     }  # fmt: skip
+    kept = {path.suffix for path in (result.folder / "checkpoints").iterdir()}
+    assert kept == {".json", ".pt"}
     assert json.loads((result.folder / "settings.json").read_text()) == record["settings"]
     rows = read_metrics(result.folder)
     assert [row["images"] for row in rows] == list(range(10, 81, 10))
@@ -274,7 +277,7 @@ def test_a_full_disk_is_exit_code_74_and_in_the_record(
     (path,) = tmp_path.glob("*/record.json")
     record = json.loads(path.read_text())
     assert record["status"] == "failed"
-    assert "No space left" in record["error"]
+    assert "no space is left on the disk" in record["error"]
 
 
 def test_a_store_that_cannot_be_is_refused(

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from maskbench import registry
 from maskbench.budget import Budget, Plan
+from maskbench.calibration import Speed
 from maskbench.clock import Clock
 from maskbench.context import DataView
 from maskbench.errors import UsageError
-from maskbench.forecast import Speed, calibrate, settle
+from maskbench.forecast import settle
 from maskbench.job import Job
 from maskbench.ledger import Ledger
 from maskbench.masks import MaskTape
@@ -163,34 +164,6 @@ def test_a_resumed_run_goes_on_with_its_clock() -> None:
 def test_a_budget_of_seconds_below_one_step_is_refused() -> None:
     with pytest.raises(UsageError, match=r"less than one step of 8 images.* take at least 1s"):
         slow_job(0.5, Hand())
-
-
-# Calibration
-
-
-def test_a_calibration_leaves_the_job_alone() -> None:
-    """The same end to the bit, with and without; global streams and the data's record untouched."""
-    state = torch.get_rng_state()
-    plain, watched = make_job("prototypes+clmae"), make_job("prototypes+clmae")
-    speed = calibrate(watched)
-    assert (speed.batch, speed.steps >= 1, speed.image > 0) == (8, True, True)
-    assert not watched.feed.seen.any()
-    assert watched.pace.steps == 0
-    spend(plain)
-    spend(watched)
-    assert weights(plain) == weights(watched)
-    assert torch.equal(state, torch.get_rng_state())
-
-
-def test_a_strategy_that_cannot_be_copied_is_told_so() -> None:
-    class Stuck(Slow):
-        def __deepcopy__(self, memo: Any) -> "Stuck":
-            raise TypeError("no copies of me")
-
-    strategy = Stuck()
-    strategy.hand = Hand()
-    with pytest.raises(Exception, match=r"Stuck failed in copy\.deepcopy.*no copies of me"):
-        calibrate(make_job(strategy))
 
 
 def test_the_warm_up_has_a_floor_in_steps_whatever_the_budget_counts() -> None:

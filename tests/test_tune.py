@@ -12,6 +12,9 @@ from maskbench.contract import noise_split
 from maskbench.data.development import Rows, development
 from maskbench.data.source import Images, Split
 from maskbench.errors import OK, USAGE, DataError
+from maskbench.results import Store
+from maskbench.spec import RunSettings
+from maskbench.tuning import file_of
 
 __all__ = ["go", "out", "pictures"]
 
@@ -61,6 +64,7 @@ def test_rows_are_read_when_asked_for() -> None:
     assert (rows[1] == array[2]).all()
     assert (rows[np.array([2, 0])] == array[[5, 7]]).all()
     assert (np.asarray(rows) == array[[7, 2, 5]]).all()
+    assert (rows[1:, :, 1:2] == array[[2, 5], :, 1:2]).all()
 
 
 def test_tuning_needs_classes_and_two_images_of_each() -> None:
@@ -112,6 +116,61 @@ def test_a_trial_is_not_repeated_and_a_tuning_can_be_mended(go: Go, out: Path) -
     code, text = go(*words, "--lr", "tuned")
     assert code == 74
     assert "Delete it, tune again" in text
+
+
+def test_another_centre_adds_to_what_was_tried(go: Go) -> None:
+    words = ("--strategy", "grid", "--budget", "1ep")
+    _, first = go(*words, "--json", verb="tune")
+    _, both = go(*words, "--lr", str(2 * first["trials"][1]["base_lr"]), "--json", verb="tune")
+    assert [trial["base_lr"] for trial in both["trials"]] == [1.6e-2, 3.2e-2, 6.4e-2, 12.8e-2]
+    best = max(both["trials"], key=lambda trial: (trial["accuracy"], -trial["base_lr"]))
+    assert both["base_lr"] == best["base_lr"]
+    settings = run(go, *words, "--lr", "tuned")["settings"]
+    assert (settings["lr_trials"], settings["base_lr"]) == (4, best["base_lr"])
+    assert settings["lr_grid"] == [1.6e-2, 3.2e-2, 6.4e-2, 12.8e-2]
+
+
+def test_trials_know_the_runs_and_the_data_of_their_store(go: Go, out: Path) -> None:
+    teacher = run(go, "--strategy", "random", "--budget", "2step")["id"]
+    words = ["--strategy", "prototypes", "--set", "prototypes.clusters=4"]
+    words += ["--set", f"features=checkpoint:{teacher}"]
+    code, found = go(*words, "--budget", "2step", "--json", verb="tune")
+    assert code == OK, found
+    assert len(found["trials"]) == 3
+    assert (out / "data").is_dir()
+    assert not (out / "tuning" / "data").exists()
+
+
+def test_a_rate_is_tuned_for_a_device_and_for_compiled_steps(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    given = settings_of("random")
+    places = {
+        file_of(given.model_copy(update=change), store)
+        for change in ({}, {"compile": True}, {"device": "cuda"}, {"seed": 3})
+    }
+    assert len(places) == 3
+
+
+def settings_of(strategy: str) -> RunSettings:
+    return RunSettings(
+        strategy=strategy,
+        strategy_settings={},
+        strategy_digest="",
+        budget="1ep",
+        data="scenes",
+        data_fingerprint="",
+        limit=None,
+        max_bad=0.0,
+        model="nano",
+        hidden=48,
+        batch=10,
+        base_lr=1e-2,
+        seed=0,
+        device="cpu",
+        precision="fp32",
+        compile=False,
+        draws=1,
+    )
 
 
 def test_a_diverged_trial_counts_and_is_not_chosen(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:

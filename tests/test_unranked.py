@@ -70,6 +70,17 @@ def tuned(strategy: str, rate: float, trials: int) -> dict[str, Any]:
     return found
 
 
+def test_rates_tuned_by_other_grids_are_not(tmp_path: Path) -> None:
+    one, other = tuned("random", 1e-3, 3), tuned("clmae", 1e-2, 3)
+    one["settings"]["lr_grid"], other["settings"]["lr_grid"] = [5e-4, 1e-3, 2e-3], [5e-3, 1e-2, 0.1]
+    put(tmp_path, "r", one)
+    put(tmp_path, "c", other)
+    assert all(len(group.entries) == 1 for group in groups(read(sorted(tmp_path.iterdir()))[0]))
+    assert "3 trials of 0.0005 0.001 0.002 and 3 trials of 0.005 0.01 0.1" in plain(
+        html_of(tmp_path)
+    )
+
+
 def test_rates_tuned_by_the_same_grid_are_comparable(tmp_path: Path) -> None:
     put(tmp_path, "r", tuned("random", 1e-3, 3))
     put(tmp_path, "c", tuned("clmae", 5e-4, 3))

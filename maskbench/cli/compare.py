@@ -212,15 +212,15 @@ def _apart(report: "Report") -> None:
     from maskbench.cli import render
 
     for view in report.missing_views:
-        render.line(f"{view.why}\n  {view.command}" if view.command else view.why)
+        render.line(f"{view.why}\n  {view.here}" if view.here else view.why)
     if report.missing_views:
         render.line()
     if report.not_compared:
         render.line("what cannot be compared, and why")
     for pair in report.not_compared[:PAIRS]:
         render.line(f"  {pair.a} with {pair.b}: {pair.why}")
-        if pair.command:
-            render.line(f"    {pair.command}")
+        if pair.here:
+            render.line(f"    {pair.here}")
     more = len(report.not_compared) - PAIRS
     if more > 0:
         render.line(f"  and {more} more pairs: the page and --json have them all")

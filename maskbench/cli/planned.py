@@ -12,6 +12,20 @@ def plan_rows(forecast: Any) -> dict[str, str]:
     flops = "FLOPs unknown (the strategy does not say what it costs)"
     if forecast.flops is not None:
         flops = f"{'' if forecast.counts == 'flops' else seen}{big(forecast.flops)}FLOP"
+    time, memory = _timed(forecast) if forecast.speed else ("time unknown", "memory unknown")
+    return {
+        "images": f"{seen}{forecast.images:,} images",
+        "epochs": f"{seen}{forecast.epochs:.4g} epochs",
+        "steps": f"{seen}{count(forecast.steps, 'step')}",
+        "FLOPs": flops,
+        "time": time,
+        "memory": memory,
+        "disk": f"{forecast.disk / 1e6:,.1f} MB on disk ({forecast.disk_free / 1e9:,.0f} GB free)",
+    }
+
+
+def _timed(forecast: Any) -> tuple[str, str]:
+    """Time and memory in words, as a calibration saw them."""
     speed = forecast.speed
     timed = f"from {count(speed.steps, 'step')} of {count(speed.batch, 'image')}, timed"
     when = "" if forecast.counts == "seconds" else "about "
@@ -20,15 +34,7 @@ def plan_rows(forecast: Any) -> dict[str, str]:
         memory += f", {speed.memory['device'] / 2**30:.2f} GiB on the GPU"
     if speed.batch < forecast.images / forecast.steps:
         memory += f" at {count(speed.batch, 'image')} a step, more in the run"
-    return {
-        "images": f"{seen}{forecast.images:,} images",
-        "epochs": f"{seen}{forecast.epochs:.4g} epochs",
-        "steps": f"{seen}{count(forecast.steps, 'step')}",
-        "FLOPs": flops,
-        "time": f"{when}{duration(forecast.seconds)} on the clock ({timed}), then probes",
-        "memory": memory,
-        "disk": f"{forecast.disk / 1e6:,.1f} MB on disk ({forecast.disk_free / 1e9:,.0f} GB free)",
-    }
+    return f"{when}{duration(forecast.seconds)} on the clock ({timed}), then probes", memory
 
 
 def used(record: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ def run(
       maskbench run --strategy clmae --set last=0 --seed 1 --json
     """
     from maskbench.care import Care
-    from maskbench.cli import render
+    from maskbench.cli import bars, render
     from maskbench.cli.request import checked
     from maskbench.errors import MaskbenchError
     from maskbench.results import Store, read_record
@@ -87,7 +87,7 @@ def run(
         _together(nproc)
     talks = os.environ.get("RANK", "0") == "0"
     care = Care.of(checkpoint_every, on_nonfinite, accumulate)
-    with render.watch() as progress:
+    with bars.watch() as progress:
         progress.message("starting (loading torch)")
         from maskbench.runner import run as carry_out
 
@@ -101,6 +101,9 @@ def run(
             raise
     if not talks:
         return
+    there = _elsewhere(result.record) if result.reused else ""
+    if there:
+        render.say(f"note  its seconds were taken {there}: --fresh runs it anew here.")
     if as_json:
         _answer(result.folder, result.record, reused=result.reused)
     else:
@@ -123,10 +126,10 @@ def _together(nproc: int) -> None:
 
 
 def _plan(request: "Request", store: "Store", *, as_json: bool) -> None:
-    """What the run would take; nothing is written."""
-    from maskbench.cli import render
+    """What the run would take; no run is made (an image folder is packed for it)."""
+    from maskbench.cli import bars, render
 
-    with render.watch() as progress:
+    with bars.watch() as progress:
         progress.message("starting (loading torch)")
         from maskbench.runner import rehearse
 
@@ -135,6 +138,14 @@ def _plan(request: "Request", store: "Store", *, as_json: bool) -> None:
         render.as_json({**asdict(forecast), "finished": str(finished) if finished else None})
     else:
         render.dry_run(forecast, finished)
+
+
+def _elsewhere(record: dict[str, Any]) -> str:
+    """Where a run under a budget of seconds was made, if that is not here."""
+    from maskbench.provenance import elsewhere
+
+    timed = record["budget"]["unit"] == "seconds"
+    return elsewhere(record["ledger"], record["settings"]["device"]) if timed else ""
 
 
 def _answer(folder: Path, record: dict[str, Any], *, reused: bool) -> None:

@@ -30,7 +30,7 @@ def tune(
 
     A fifth of the training images stands in for the test split. 'maskbench run --lr tuned' with
     the same options then uses what was found, for any seed; records and reports say how many rates
-    were tried. --lr moves the centre of the grid.
+    were tried. --lr moves the centre of the grid; what was tried before is kept and counted, too.
 
     Examples:
       maskbench tune --strategy clmae --budget 2ep
@@ -38,7 +38,7 @@ def tune(
     """
     from dataclasses import asdict
 
-    from maskbench.cli import render
+    from maskbench.cli import bars, render
     from maskbench.cli.request import checked
     from maskbench.errors import UsageError
     from maskbench.results import Store
@@ -62,7 +62,7 @@ def tune(
         draws=draws,
         max_bad=max_bad,
     )
-    with render.watch() as progress:
+    with bars.watch() as progress:
         progress.message("starting (loading torch)")
         from maskbench.tune import tune as carry_out
 

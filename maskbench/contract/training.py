@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maskbench.checkpoint import parse
 from maskbench.contract.clause import Broken
 from maskbench.contract.compare import difference, leaves, snapshot
 from maskbench.contract.subject import STEPS, Subject, mask_of, run
@@ -93,9 +94,7 @@ def resume(subject: Subject) -> None:
 def _through_a_file(state: dict[str, Any]) -> dict[str, Any]:
     file = io.BytesIO()
     torch.save(state, file)
-    file.seek(0)
-    loaded: dict[str, Any] = torch.load(file, weights_only=True)
-    return loaded
+    return parse(file.getvalue())
 
 
 def one_image(subject: Subject) -> None:

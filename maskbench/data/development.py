@@ -31,8 +31,9 @@ class Rows:
         return len(self._keep)
 
     def __getitem__(self, index: Any) -> NDArray[np.uint8]:
-        found: NDArray[np.uint8] = self._array[self._keep[index]]
-        return found
+        rows, *rest = index if isinstance(index, tuple) else (index,)
+        found: NDArray[np.uint8] = self._array[self._keep[rows]]
+        return found[(slice(None), *rest)] if rest else found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self._array[self._keep], dtype=dtype)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from maskbench.report.frame import Run, flat
@@ -13,7 +14,7 @@ UNITS = {"images": "img", "flops": "flop", "seconds": "s"}
 
 
 def again(run: Run, **changes: Any) -> str:
-    """The command that makes a run again, with some settings changed."""
+    """The command that makes a run again, with some settings changed; wherever the reader is."""
     tuned = {"base_lr": "tuned"} if run.trials else {}
     return command({**run.record["settings"], **tuned, **changes}, _defaults(run.record))
 
@@ -22,11 +23,38 @@ def matching(run: Run, other: Run, view: str) -> str:
     """The command that runs a strategy again for as much as another run consumed.
 
     It names only the settings that differ from the strategy's own; to make a run again, ``again``
-    names them all.
+    names them all. A tuned strategy is tuned for that budget first. Where the store lies is for
+    ``placed`` to say: a page is the same wherever its runs are.
     """
     given = run.record["strategy"].get("changed", run.record["settings"].get("strategy_settings"))
-    budget = f"match:{other.id}:{UNITS[view]}"
-    return again(run, budget=budget, seed=other.seed, strategy_settings=given, probe_at=())
+    name = other.id if other.folder.parent == run.folder.parent else plain(_near(other.folder))
+    budget = f"match:{name}:{UNITS[view]}"
+    changes = {"budget": budget, "strategy_settings": given, "probe_at": ()}
+    carry_out = again(run, seed=other.seed, **changes)
+    if not run.trials:
+        return carry_out
+    settings = {**run.record["settings"], **changes, "base_lr": _centre(run), "seed": None}
+    return f"{command(settings, _defaults(run.record), 'tune')} && {carry_out}"
+
+
+def _centre(run: Run) -> float | None:
+    """What a run's learning rate was tuned around; None where that is not known."""
+    grid = run.record["settings"].get("lr_grid") or ()
+    return grid[len(grid) // 2] if len(grid) % 2 else None
+
+
+def placed(commands: str, folder: Path) -> str:
+    """Commands as they work from here: in the store in which a run's folder lies."""
+    if not commands or folder.parent.absolute() == Path("runs").absolute():
+        return commands
+    store = plain(shlex.quote(_near(folder.parent)))
+    return " && ".join(f"{one} --out {store}" for one in commands.split(" && "))
+
+
+def _near(path: Path) -> str:
+    """A path as seen from here, if it is below."""
+    inside = path.is_absolute() and path.is_relative_to(Path.cwd())
+    return str(path.relative_to(Path.cwd()) if inside else path)
 
 
 def _defaults(record: Any) -> dict[str, Any]:
@@ -40,9 +68,9 @@ def _defaults(record: Any) -> dict[str, Any]:
     return {**fields, **machine, **recipe, "hidden": patches - patches // 4}
 
 
-def command(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
-    """The command that makes a run with these settings."""
-    words = ["maskbench", "run", "--strategy", str(settings["strategy"])]
+def command(settings: Mapping[str, Any], defaults: Mapping[str, Any], verb: str = "run") -> str:
+    """The command that makes a run with these settings, or another verb with them."""
+    words = ["maskbench", verb, "--strategy", str(settings["strategy"])]
     for key in ("budget", "data", "model", "hidden", "batch", "base_lr", "limit", "draws"):
         words += _option(key, settings.get(key), defaults.get(key))
     for key in ("max_bad", "seed", "device", "precision"):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from maskbench.report.again import matching
+from maskbench.report.again import matching, placed
 from maskbench.report.frame import Run, variant
 from maskbench.report.views import VIEWS, Entry, Group, amount, cells, likes
 from maskbench.report.words import SAID, consumed
@@ -19,12 +19,14 @@ class Pair:
         b: The other.
         why: In what they differ.
         command: What would make a comparable run; nothing for unlike conditions.
+        here: The same from the current folder: it names the store, where that is not ``runs``.
     """
 
     a: str
     b: str
     why: str
     command: str = ""
+    here: str = ""
 
 
 def not_compared(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
@@ -43,7 +45,8 @@ def not_compared(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
             found.append(Pair(name, other, _unlike(a.runs[0], b.runs[0])))
         elif str(variant(a.runs[0])) != str(variant(b.runs[0])):
             command = matching(b.runs[0], a.runs[0], "flops" if _costs_known(a, b) else "images")
-            found.append(Pair(name, other, _unequal(a, b), command))
+            here = placed(command, b.runs[0].folder)
+            found.append(Pair(name, other, _unequal(a, b), command, here))
     return found
 
 
@@ -104,7 +107,8 @@ def missing_views(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
             if other and view not in seen:
                 known = view != "flops" or all(run.says_cost for run in (first, other))
                 command = matching(other, first, view) if known else ""
-                found.append(Pair(first.id, other.id, _missing(view, known=known), command))
+                here = placed(command, other.folder)
+                found.append(Pair(first.id, other.id, _missing(view, known=known), command, here))
     return found
 
 

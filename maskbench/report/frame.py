@@ -11,7 +11,7 @@ from maskbench.trust import plain
 
 REFERENCE = "random"
 TRAINED, UNTRAINED, PIXELS = "patchmean", "untrained", "pixels"
-RECIPE = ("batch", "base_lr", "weight_decay", "warmup", "precision", "limit", "draws")
+RECIPE = ("batch", "base_lr", "weight_decay", "warmup", "precision", "compile", "limit", "draws")
 POSITIVE = (
     ("images",), ("steps",), ("flops_total",), ("flops_relative_to_random",), ("images_per_s",),
     ("seconds", "training"), ("seconds_total",),
@@ -197,10 +197,12 @@ def conditions(record: Mapping[str, Any]) -> dict[str, str]:
     data, model, settings = record["data"], record["model"], record["settings"]
     patches = (model["image"] // model["patch"]) ** 2
     sizes = ", ".join(f"{k} {v}" for k, v in model.items() if k not in ("preset", "hidden"))
-    recipe = {key: settings[key] for key in RECIPE if settings.get(key) is not None}
+    told = {key: settings.get(key) for key in RECIPE}
+    recipe = {key: value for key, value in told.items() if value is not None and value is not False}
     trials = settings.get("lr_trials")
     if trials:
-        recipe["base_lr"] = f"tuned, {trials} trials"
+        rates = " ".join(f"{rate:.4g}" for rate in settings.get("lr_grid") or ())
+        recipe["base_lr"] = f"tuned, {trials} trials{f' of {rates}' if rates else ''}"
     found = {
         "data": f"{data['name']} ({str(data['fingerprint'])[:12]})",
         "model": f"{model['preset']} ({sizes})",

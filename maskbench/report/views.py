@@ -14,7 +14,9 @@ from maskbench.report.means import Mean, mean
 from maskbench.trust import plain
 
 VIEWS = ("images", "flops", "seconds")
-TOLERANCE = 0.01
+TOLERANCE, WIDEST = 0.01, 0.05
+BESIDE = ("feature extraction", "clustering")
+"""Parts of a run's FLOPs that are no image's: they are spent before the first step."""
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,9 @@ def _split(runs: Sequence[Run], view: str) -> list[list[Run]]:
 def reachable(smaller: Run, larger: Run, view: str) -> bool:
     """Whether two runs consumed the same amount.
 
-    Images are counted and must be equal. FLOPs and seconds may be apart by a training step of the
-    costlier strategy or by 1 %, whichever is more; seconds count on one kind of machine only.
+    Images are counted and must be equal. FLOPs may be apart by 1 % or by an image of the costlier
+    strategy, seconds by 1 % or by a step of it, whichever is more, but never by more than 5 %;
+    seconds count on one kind of machine only.
     """
     low, high = amount(smaller, view), amount(larger, view)
     if low is None or high is None:
@@ -193,13 +196,17 @@ def reachable(smaller: Run, larger: Run, view: str) -> bool:
         return low == high
     if view == "seconds" and smaller.machine != larger.machine:
         return False
-    step = max(_step(smaller, view), _step(larger, view))
-    return abs(high - low) <= max(step, TOLERANCE * max(high, low))
+    most = max(high, low)
+    unit = max(_unit(smaller, view), _unit(larger, view))
+    return abs(high - low) <= min(max(unit, TOLERANCE * most), WIDEST * most)
 
 
-def _step(run: Run, view: str) -> float:
-    spent = run.cost("flops_total") if view == "flops" else run.cost("seconds", "training")
-    return (spent or 0) / (run.cost("steps") or 1)
+def _unit(run: Run, view: str) -> float:
+    """The least by which a run of such a budget can differ: an image's FLOPs, a step's seconds."""
+    if view == "seconds":
+        return (run.cost("seconds", "training") or 0) / (run.cost("steps") or 1)
+    beside = sum(run.cost("flops", part) or 0 for part in BESIDE)
+    return ((run.cost("flops_total") or 0) - beside) / (run.cost("images") or 1)
 
 
 def _meant(cluster: Sequence[Run], like: Sequence[Run], view: str) -> list[Run]:
