@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maskbench.errors import DivergedError
+from maskbench.errors import DivergedError, StrategyError
 from maskbench.job import Job
+from maskbench.mask import Mask
+from maskbench.strategy import Batch, Context
 
 NAMED = 20
 """Parameters and images named in a diagnosis, at most."""
@@ -67,6 +69,24 @@ class Guard:
         self._count(step, self._diagnosis(step, values, float(norm)))
         return False
 
+    def mask(self, batch: Batch, context: Context) -> Mask | None:
+        """The strategy's mask; None where the images are at fault and the step is skipped.
+
+        Raises:
+            DivergedError: An image is not finite, and no more steps may be skipped.
+            StrategyError: As ``Job.mask``.
+        """
+        try:
+            return self._job.mask(batch, context)
+        except StrategyError:
+            finite = batch.images.isfinite().flatten(1).all(1)
+            if bool(finite.all()):
+                raise
+            bad = {"images_not_finite": batch.positions[~finite].tolist()[:NAMED]}
+            losses = {"the loss": math.nan}
+            self._count(context.step, {**self._where(context.step), "losses": losses, **bad})
+            return None
+
     def settle(self) -> None:
         """Look now.
 
@@ -75,7 +95,7 @@ class Guard:
         """
         if not self._eager and bool(self._bad):
             step = int(self._first)
-            self._stop(step, {"step": step, "positions": self._positions(step)})
+            self._stop(step, self._where(step))
 
     def _count(self, step: int, diagnosis: dict[str, Any]) -> None:
         if len(self.skipped) >= self._tolerated:
@@ -107,8 +127,7 @@ class Guard:
             if not bool(torch.isfinite(parameter.grad).all()):
                 bad.append(name)
         return {
-            "step": step,
-            "positions": self._positions(step),
+            **self._where(step),
             "losses": losses,
             "gradient_norm": norm,
             "gradient_norms": norms,
@@ -116,10 +135,11 @@ class Guard:
             "parameters_not_finite": len(bad),
         }
 
-    def _positions(self, step: int) -> list[int]:
-        """Positions in the training set of the step's images."""
+    def _where(self, step: int) -> dict[str, Any]:
+        """The step, and the positions of its images in the training set."""
         job = self._job
-        return [int(p) for p in job.feed.where(step, job.order, job.turn(step).images)[1]]
+        _, positions = job.feed.where(step, job.order, job.turn(step).images)
+        return {"step": step, "positions": positions.tolist()}
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on."""

@@ -229,10 +229,7 @@ class MaskedAutoencoder(Encoder):
         return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
     def decode(self, latent: Tensor, visible: Tensor, hidden: Tensor) -> Tensor:
-        """Predictions of the hidden patches, (images, hidden, patch values).
-
-        Attention has no order, so nothing is un-shuffled: every token carries its position.
-        """
+        """Predictions of the hidden patches, (images, hidden, patch values); no un-shuffling."""
         positions = self.decoder_pos_embed.expand(len(latent), -1, -1)
         known = self.decoder_embed(latent)
         known = known + torch.cat([positions[:, :1], take(positions[:, 1:], visible)], dim=1)

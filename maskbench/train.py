@@ -33,10 +33,8 @@ def train(
 
     Args:
         job: What to train, on what, for how long; its clock is charged with every part.
-        log: Called with one mapping of numbers every so many steps, and at the end; or the
-            ``Line`` of a run that goes on.
-        moment: Called with the step number before every step and once after the last; looks at
-            masks when it wants to, off the clock.
+        log: Called with numbers every so many steps, and at the end; or a resumed ``Line``.
+        moment: Called with the step number before every step and once after the last.
         steps: Which steps (default: from where the job stands until the budget is consumed).
         guard: Looks for numbers that are not finite (default: the first one stops the run).
 
@@ -58,7 +56,10 @@ def train(
         with clock.on("data"):
             batch = job.batch(step)
         with clock.on("strategy"), torch.no_grad(), autocast(job.device, job.precision):
-            mask = job.mask(batch, context)
+            mask = guard.mask(batch, context)
+        if mask is None:
+            job.pace.took(turn, context.grid.hidden)
+            continue
         shape = (len(batch), context.grid.hidden)
         part = "compilation" if job.compile and shape not in shapes else "step"
         shapes.add(shape)
@@ -76,7 +77,7 @@ def train(
                 logged = job.strategy.after_step(batch, outcome, context)
             line.add(told["the loss"], logged, context)
         job.pace.took(turn, context.grid.hidden)
-        line.end()
+        line.end(guard)
     guard.settle()
     line.write()
     clock.stop()
@@ -141,9 +142,10 @@ class Line:
         self._latest = logged
         self._rate, self._images = context.learning_rate, context.images
 
-    def end(self) -> None:
+    def end(self, guard: Guard) -> None:
         """A step is done."""
         if self._job.pace.steps % self._every == 0:
+            guard.settle()
             self.write()
 
     def state_dict(self) -> dict[str, Any]:

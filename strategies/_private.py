@@ -62,6 +62,9 @@ class PrivateAdamW(nn.Module):
         context.average(gradients)
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient
+        norm = torch.nn.utils.get_total_norm(gradients)
+        optimizer: Any = self.optimizer
+        optimizer.found_inf = (~norm.isfinite()).float()  # then the kernel leaves the net alone
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
