@@ -19,7 +19,7 @@ from types import FrameType
 from maskbench.errors import LOST, OK
 from maskbench.signals import ASKING
 
-ALONE_S = 25.0
+ALONE_S = 8.0
 """Seconds that the others have to notice, and to leave, when a process has ended."""
 RETRIES = 3
 PAUSE_S = 1.0

@@ -117,6 +117,9 @@ def _together(nproc: int) -> None:
 
     if nproc < 1:
         raise UsageError(f"--nproc {nproc}: choose at least 1.")
+    cores = os.cpu_count() or 1
+    if nproc > cores:
+        raise UsageError(f"--nproc {nproc}: this machine has {cores} cores; choose at most that.")
     if "RANK" in os.environ:
         raise UsageError("--nproc: torchrun has started the processes already; leave it out.")
     words = sys.argv[1:]
