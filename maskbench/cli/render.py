@@ -173,9 +173,8 @@ def _costs(record: Mapping[str, Any]) -> Table:
         table.add_row("cost", escape(f"not whole: its ledger lacks {', '.join(missing)}"))
     elif ledger:
         seconds = ledger["seconds"]["training"]
-        relative = ledger["flops_relative_to_random"]
         speed = f"{ledger['images_per_s']:,.0f} images/s"
-        table.add_row("cost", f"{big(ledger['flops_total'])}FLOP, {relative:.2f}x random's")
+        table.add_row("cost", _flops(ledger))
         forecast = f" (forecast {duration(expected)})" if expected else ""
         took = f"{duration(seconds)} of training{forecast}, {speed}"
         table.add_row("time", f"{took}, on {device(record)}")
@@ -187,6 +186,14 @@ def _costs(record: Mapping[str, Any]) -> Table:
     if prior:
         table.add_row("prior", f"uses an external prior: {escape(prior)}")
     return table
+
+
+def _flops(ledger: Mapping[str, Any]) -> str:
+    """FLOPs in words; a bound where the strategy does not say what it costs."""
+    total = f"{big(ledger['flops_total'])}FLOP"
+    if not ledger["flops_known"]:
+        return f"unknown: the strategy does not say what it costs (at least {total})"
+    return f"{total}, {ledger['flops_relative_to_random']:.2f}x random's per image"
 
 
 def device(record: Mapping[str, Any]) -> str:
