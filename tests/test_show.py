@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
 from synthetic import put, record
 from typer.testing import CliRunner
 
