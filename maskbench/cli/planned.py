@@ -49,5 +49,5 @@ def used(record: Mapping[str, Any]) -> str:
     )
     typed = budget["text"]
     if typed.startswith("match:"):
-        typed = f"{typed} ({record['settings']['budget']})"
+        typed = f"{typed} ({record['settings'].get('budget')})"
     return " = ".join((typed, *amounts))
