@@ -211,7 +211,8 @@ def _details(console: Console, record: Mapping[str, Any]) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
     table.add_row("versions", escape(versions))
     table.add_row("commit", escape(str(provenance["commit"])))
-    table.add_row("when", escape(f"{provenance['started']} to {provenance['finished']}"))
+    end = provenance.get("finished") or "(its end is not known)"
+    table.add_row("when", escape(f"{provenance['started']} to {end}"))
     skipped = record["data"].get("skipped")
     if skipped and skipped["count"]:
         files = "; ".join(f"{bad['path']} ({bad['reason']})" for bad in skipped["files"])
@@ -236,4 +237,6 @@ def _cell(name: str, value: Any) -> str:
         return percent(value)
     if isinstance(value, float):
         return f"{value:.3g}"
+    if isinstance(value, tuple):
+        return "\n".join(_cell(name, part) for part in value)
     return "-" if value is None else escape(str(value))
