@@ -92,7 +92,7 @@ def dry_run(forecast: Any, finished: Path | None) -> None:
     for warning in forecast.warnings:
         say(f"note  {warning}")
     if finished:
-        say(f"a run with these settings is finished already: {finished}")
+        line(f"a run with these settings is finished already: {finished}")
 
 
 def tuning(found: Any, path: Path) -> None:
