@@ -219,9 +219,10 @@ class Plan:
         else:
             images = round(budget.amount * train_images)
         if images < batch:
+            fits = f", or --batch {images}" if images > 0 else ""
             raise UsageError(
                 f"budget {budget} is {images:,} of {train_images:,} images, less than one step of "
-                f"{batch:,}: take 1step ({batch}img), or --batch {max(images, 1)}."
+                f"{batch:,}: take 1step ({batch}img){fits}."
             )
         return cls.expecting(budget, train_images, batch, images)
 

@@ -15,7 +15,7 @@ from maskbench.errors import StrategyError, UsageError
 from maskbench.mask import Grid, Mask
 from maskbench.model import Outcome
 from maskbench.shape import ModelShape
-from maskbench.strategy import Batch, Context, DataView, MaskStrategy, StrategySettings
+from maskbench.strategy import Batch, Context, DataView, MaskStrategy, StrategySettings, said_flops
 
 Part = tuple[str, type[MaskStrategy]]
 SINGLE = {"mask": "masks", "order": "order of images", "hidden": "number of hidden patches"}
@@ -79,7 +79,7 @@ class Composite(MaskStrategy):
 
     def cost(self, grid: Grid, shape: ModelShape) -> Mapping[str, int]:
         """The sum over all parts."""
-        return _sum([part.cost(grid, shape) for part in self._all()])
+        return _sum([said_flops(part, "cost", part.cost(grid, shape)) for part in self._all()])
 
     @classmethod
     def says_cost(cls) -> bool:
@@ -88,7 +88,7 @@ class Composite(MaskStrategy):
 
     def spent(self) -> Mapping[str, int]:
         """The sum over all parts."""
-        return _sum([part.spent() for part in self._all()])
+        return _sum([said_flops(part, "spent", part.spent()) for part in self._all()])
 
     def prior(self) -> str:
         """Of all parts that have one."""

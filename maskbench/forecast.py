@@ -18,6 +18,7 @@ from maskbench.pace import FlopPace, Pace, TimePace
 from maskbench.train import LOGS_PER_RUN
 
 SAMPLES = 10_000
+SCALES = ("", "k", "M", "G", "T", "P", "E")
 ROW_BYTES, RECORD_BYTES = 400, 150_000
 UNTIMED = (
     "the strategy cannot be copied (copy.deepcopy), so no step was timed: time and memory are not "
@@ -122,7 +123,8 @@ def _images_for_flops(job: Job) -> int:
         before = f" after a setup of {prices.beside():,} FLOPs" if prices.beside() else ""
         raise UsageError(
             f"budget {budget} is less than one step of {batch:,} images, {step:,} FLOPs{before}: "
-            f"take at least {need}flop, which is 1step, or a smaller --batch."
+            f"take at least {_readable(need)} (exactly {need}flop), which is 1step"
+            f"{_smaller(left // prices.image(prices.hidden(0.0)))}."
         )
     return int(left * _mean(job, lambda flops: 1 / flops) + 1e-6)
 
@@ -135,11 +137,24 @@ def _images_for_seconds(job: Job, speed: Speed) -> int:
         raise UsageError(
             f"budget {budget} is less than one step of {batch:,} images, which takes about "
             f"{step:.2g} s here after a setup of {setup:.2g} s: take at least "
-            f"{ceil(10 * (setup + step)) / 10:g}s, or a smaller --batch."
+            f"{ceil(10 * (setup + step)) / 10:g}s{_smaller(int(left / speed.image))}."
         )
     prices = job.prices()
     first = prices.image(prices.hidden(0.0))
     return int(left / speed.image * _mean(job, lambda flops: first / flops))
+
+
+def _smaller(images: int) -> str:
+    """The advice to take a batch of so many images, where there is one."""
+    return f", or a smaller --batch (about {images:,})" if images > 0 else ""
+
+
+def _readable(flops: int) -> str:
+    """FLOPs as a budget, rounded up to three digits: ``71.6Mflop``."""
+    unit = 10 ** max(len(str(flops)) - 3, 0)
+    up = -(-flops // unit) * unit
+    scale = min((len(str(up)) - 1) // 3, len(SCALES) - 1)
+    return f"{up / 1000**scale:g}{SCALES[scale]}flop"
 
 
 def _mean(job: Job, form: Callable[[int], float]) -> float:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,10 +24,7 @@ from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule, adamw
 from maskbench.pace import Pace, Prices, Turn
 from maskbench.shape import step_flops
-from maskbench.strategy import Batch, Context, MaskStrategy
-
-PRIOR = "prior pretraining"
-"""Part of ``spent()`` that is listed but not added: it was paid before, outside of the budget."""
+from maskbench.strategy import PRIOR, Batch, Context, MaskStrategy, said_flops
 
 
 @contextmanager
@@ -195,13 +192,14 @@ class Job:
             hidden: Patches hidden.
 
         Raises:
-            StrategyError: The strategy's ``cost`` raised.
+            StrategyError: The strategy's ``cost`` raised, or said what cannot be.
         """
         shape, grid = self.model.shape, replace(self.grid, hidden=hidden)
         found = step_flops(shape, grid.visible)
         with self.blame("cost"):
-            for part, flops in self.strategy.cost(grid, shape).items():
-                found[part] = found.get(part, 0) + flops
+            said = said_flops(self.strategy, "cost", self.strategy.cost(grid, shape))
+        for part, flops in said.items():
+            found[part] = found.get(part, 0) + flops
         return found
 
     def prices(self) -> Prices:
@@ -218,8 +216,16 @@ class Job:
 
     def beside(self) -> int:
         """FLOPs that the strategy spent beside the steps so far, without prior pretraining."""
+        return sum(flops for part, flops in self.spent().items() if part != PRIOR)
+
+    def spent(self) -> Mapping[str, int]:
+        """What the strategy says to have spent beside the steps so far, by part.
+
+        Raises:
+            StrategyError: It raised, or said what cannot be.
+        """
         with self.blame("spent"):
-            return sum(flops for part, flops in self.strategy.spent().items() if part != PRIOR)
+            return said_flops(self.strategy, "spent", self.strategy.spent())
 
     def batch(self, step: int) -> Batch:
         """The step's images (this process's part of them)."""

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from maskbench import machine, provenance
-from maskbench.job import PRIOR, Job
+from maskbench.job import Job
 from maskbench.results import FLOP_PARTS
 from maskbench.shape import step_flops
+from maskbench.strategy import PRIOR
 
 
 class Ledger:
@@ -68,5 +69,5 @@ class Ledger:
         parts: Counter[str] = Counter(dict.fromkeys(FLOP_PARTS, 0))
         for hidden, images in self.job.pace.images.items():
             parts.update({part: f * images for part, f in self.job.flops(hidden).items()})
-        parts.update(self.job.strategy.spent())
+        parts.update(self.job.spent())
         return dict(parts)

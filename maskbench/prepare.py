@@ -18,6 +18,7 @@ from maskbench.plan import Planned
 from maskbench.results import Store
 from maskbench.shape import step_flops
 from maskbench.spec import preset
+from maskbench.strategy import said_flops
 
 
 def prepare(planned: Planned, store: Store, progress: Progress) -> tuple[Job, Forecast]:
@@ -56,7 +57,8 @@ def build(planned: Planned, store: Store, progress: Progress) -> Job:
         """FLOPs of one image's first step, asked for before the strategy is set up."""
         with blamed(strategy, "hidden or cost (which must work before setup)"):
             first = replace(grid, hidden=strategy.hidden(0.0, grid))
-            parts = (step_flops(shape, first.visible), strategy.cost(first, shape))
+            own = said_flops(strategy, "cost", strategy.cost(first, shape))
+            parts = (step_flops(shape, first.visible), own)
             return sum(sum(part.values()) for part in parts)
 
     plan = provisional(first_step, planned.budget, len(split), settings.batch)

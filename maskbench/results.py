@@ -230,7 +230,7 @@ def read_all(folders: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:
 
 def brief(record: Mapping[str, Any]) -> dict[str, Any]:
     """The line a listing shows of a record."""
-    ledger = record["ledger"]
+    trained = (record["ledger"].get("seconds") or {}).get("training")
     return {
         "run": record["id"],
         "status": record["status"],
@@ -241,7 +241,7 @@ def brief(record: Mapping[str, Any]) -> dict[str, Any]:
         "seed": record["seed"],
         "logreg@16": mean_accuracy(record["probes"], "logreg", 16),
         "knn20": mean_accuracy(record["probes"], "knn20", None),
-        "minutes": ledger["seconds"]["training"] / 60 if ledger else None,
+        "minutes": trained / 60 if isinstance(trained, int | float) else None,
         "folder": record.get("folder"),
     }
 

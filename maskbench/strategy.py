@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from maskbench import seeds
 from maskbench.context import Batch, Context, DataView, Features, ModelView
-from maskbench.errors import UsageError
+from maskbench.errors import StrategyError, UsageError
 from maskbench.mask import Grid, Mask, take
 from maskbench.model import Encoder, Outcome
+from maskbench.results import FLOP_PARTS
 from maskbench.shape import (
     ModelShape,
     blocks_forward,
@@ -47,6 +48,12 @@ __all__ = [
     "soft_pass_flops",
     "take",
 ]
+
+
+PRIOR = "prior pretraining"
+"""Part of ``spent()`` that is listed but not added: it was paid before, outside of the budget."""
+PARTS = {"cost": FLOP_PARTS, "spent": (*FLOP_PARTS, PRIOR)}
+"""What a method that says FLOPs may name."""
 
 
 class StrategySettings(BaseModel):
@@ -149,3 +156,28 @@ class MaskStrategy(nn.Module):
     def prior(self) -> str:
         """Knowledge from outside of the run that steers it, in words; empty if there is none."""
         return ""
+
+
+def said_flops(strategy: MaskStrategy, method: str, said: Any) -> Mapping[str, int]:
+    """What ``cost`` or ``spent`` returned, checked: a budget and a ranking are built on it.
+
+    Args:
+        strategy: Who said it.
+        method: ``cost`` or ``spent``.
+        said: What it returned.
+
+    Raises:
+        StrategyError: It is no mapping of known parts to whole numbers, 0 or more.
+    """
+    who = f"strategy {type(strategy).__name__}: {method}()"
+    rule = f"a mapping of parts ({', '.join(PARTS[method])}) to FLOPs (int, 0 or more)"
+    if not isinstance(said, Mapping):
+        raise StrategyError(f"{who} returned {said!r}; the contract wants {rule}.")
+    for part, flops in said.items():
+        known = part in PARTS[method]
+        if not known or isinstance(flops, bool) or not isinstance(flops, int) or flops < 0:
+            why = "" if known else ", which is no part that is known"
+            raise StrategyError(
+                f"{who} says {flops!r} for {part!r}{why}; the contract wants {rule}."
+            )
+    return said

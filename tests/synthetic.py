@@ -56,7 +56,7 @@ def ledger(seconds: float, images: int = 40, flops: float = 4e9) -> dict[str, An
         "images_distinct": 20,
         "steps": images // 4,
         "tokens_encoded": 5 * images,
-        "flops": {**FLOPS, "encoder": flops - 1e9},
+        "flops": {**FLOPS, "encoder": 0.75 * flops, "decoder": 0.25 * flops},
         "flops_total": flops,
         "flops_prior": 0,
         "flops_known": True,

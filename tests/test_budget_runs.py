@@ -80,7 +80,15 @@ def test_a_dry_run_prints_every_unit_and_writes_nothing(go: Go, out: Path) -> No
     words = ("--strategy", "ratio+clmae", "--dry-run")
     code, text = go(*words, "--budget", "3ep")
     assert code == OK
-    for part in ("120 images", "3 epochs", "12 steps", "FLOP", "s on the clock", "GiB", "MB"):
+    for part in (
+        "120 images",
+        "3 epochs",
+        "12 steps",
+        "FLOP",
+        "s on the clock",
+        "GiB of memory while training",
+        "MB",
+    ):
         assert part in text
     code, told = go(*words, "--budget", "50Gflop", "--json")
     assert code == OK
@@ -104,7 +112,8 @@ def test_the_forecast_of_a_ratio_is_what_it_costs(go: Go) -> None:
     record = run(go, *words)
     assert told["flops"] == record["ledger"]["flops_total"]
     assert told["images"] == record["ledger"]["images"] == 120
-    assert go(*words, "--dry-run", "--json")[1]["finished"]
+    finished = go(*words, "--dry-run", "--json")[1]["finished"]
+    assert f"is finished already: {finished}" in go(*words, "--dry-run")[1]
 
 
 @pytest.mark.parametrize("strategy", ["random", "clmae", "ratio+hpm", "prototypes"])

@@ -29,6 +29,22 @@ def test_costs_are_multiples_of_randoms(tmp_path: Path) -> None:
     assert cost["s / image"]["relative"] == pytest.approx(9.5 / 2)
 
 
+def test_multiples_per_image_are_labelled(tmp_path: Path) -> None:
+    """In the terminal's table, where a multiple of all FLOPs would be 1 at equal FLOPs."""
+    put(tmp_path, "r", used("random", 0, 0.5))
+    put(tmp_path, "c", used("clmae", 0, 0.6, images=10, given=(4e9, "flops")))
+    _, out = compare("--runs", str(tmp_path), "--out", str(tmp_path / "page"))
+    above, row = out.split("│ clmae", 1)
+    heads = above.split("┡")[0].splitlines()
+    assert [
+        text.count(word) for text, word in zip(heads[-3:], ("FLOPs", "per", "image"), strict=True)
+    ] == [1, 2, 2]
+    assert "4.00x" in row.splitlines()[0]
+    assert "\\n" not in out
+    html = (tmp_path / "page" / "report.html").read_text()
+    assert 'FLOPs per image</th><th scope="col" class="n">s per image</th>' in html
+
+
 def dominated(point: tuple[float, float], others: list[tuple[float, float]]) -> bool:
     cost, accuracy = point
     return any(a >= accuracy and c <= cost and (a > accuracy or c < cost) for c, a in others)

@@ -1,6 +1,7 @@
 """Budgets of FLOPs and seconds on real jobs: what is spent, what goes on, what is refused."""
 
 import copy
+import re
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -195,3 +196,22 @@ def test_order_and_positions_do_not_depend_on_what_is_counted() -> None:
     one, other = make_job("random"), priced("random", 10**9)
     first: list[Tensor] = [one.batch(0).images, other.batch(0).images]
     assert torch.equal(*first)
+
+
+@pytest.mark.parametrize(
+    ("images", "advice"), [(0.5, ""), (3.5, ", or a smaller --batch (about 3)")]
+)
+def test_a_budget_below_a_step_is_told_what_would_do(images: float, advice: str) -> None:
+    """A smaller batch only where one image fits; the amount readable, exact, and enough."""
+    image = sum(make_job().flops(12).values())
+    with pytest.raises(UsageError) as caught:
+        priced("random", int(images * image))
+    told = str(caught.value)
+    found = re.search(r"at least (\S+flop) \(exactly (\d+)flop\), which is 1step(.*)\.$", told)
+    assert found, told
+    readable, exact, rest = found.groups()
+    assert int(exact) == 8 * image
+    assert 8 * image <= Budget.parse(readable).amount < 8.1 * image
+    assert len(readable) <= len("71.6Mflop")
+    assert rest == advice
+    assert priced("random", int(Budget.parse(readable).amount)).plan.steps == 1

@@ -33,6 +33,28 @@ def test_a_ledger_that_lacks_a_field_is_unranked(tmp_path: Path, name: str) -> N
     assert item.reason == f"its ledger lacks {name.replace('.', ' ')}"
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"flops_total": 3.9e9}, "flops_total is 3.9e+09, its parts sum to 4e+09"),
+        ({"seconds_total": 2.0}, "seconds_total is 2, training and setup sum to 2.5"),
+        ({"flops_total": 4.003e9, "seconds_total": 2.52}, ""),
+    ],
+)
+def test_a_ledger_that_does_not_add_up_is_unranked(
+    tmp_path: Path, changes: dict[str, float], reason: str
+) -> None:
+    whole = record("clmae", 0, 0.6)
+    put(tmp_path, "c", {**whole, "ledger": {**whole["ledger"], **changes}}, files=False)
+    runs, left_out = read([tmp_path / "c"])
+    assert len(runs) == (not reason)
+    if reason:
+        (item,) = left_out
+        assert isinstance(item, Unranked)
+        assert item.accuracy == pytest.approx(0.605)
+        assert item.reason == f"its ledger does not add up: {reason}"
+
+
 def test_null_is_missing_where_it_says_nothing() -> None:
     ledger = record("random", 0, 0.5)["ledger"]
     assert lacking(ledger) == []

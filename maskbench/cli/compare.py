@@ -185,7 +185,7 @@ def _group(group: "Group") -> None:
     if any(run.trials for run in group.runs):
         render.line(learning_rates(group))
     spent = [
-        {"strategy": label, **{n: "\n".join(costs.said(n, c)) for n, c in numbers.items()}}
+        {"strategy": label, **{n: costs.said(n, c) for n, c in numbers.items()}}
         for label, numbers in costs.relative(group)
     ]
     render.table("cost, and as a multiple of random's", spent)
@@ -239,12 +239,16 @@ def _rows(group: "Group") -> list[dict[str, Any]]:
             f"{row.shots or 'n'}-shot %": _tight(row.accuracy),
             "vs random": _tight(row.difference, sign=True),
             "20-NN %": _tight(row.knn20),
-            "FLOPs": f"{'' if row.flops_known else '≥'}{row.flops_relative:.2f}x",
-            "time": "–" if row.seconds_relative is None else f"{row.seconds_relative:.2f}x",
-            "minutes": row.training_seconds / 60,
+            "FLOPs\nper\nimage": f"{'' if row.flops_known else '≥'}{row.flops_relative:.2f}x",
+            "time\nper\nimage": _multiple(row.seconds_relative),
+            "min": row.training_seconds / 60,
         }
         for row in leaderboard(group)
     ]
+
+
+def _multiple(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}x"
 
 
 def _tight(mean: "Mean | None", *, sign: bool = False) -> str:

@@ -29,7 +29,7 @@ def _timed(forecast: Any) -> tuple[str, str]:
     speed = forecast.speed
     timed = f"from {count(speed.steps, 'step')} of {count(speed.batch, 'image')}, timed"
     when = "" if forecast.counts == "seconds" else "about "
-    memory = f"{speed.memory['host'] / 2**30:.2f} GiB of memory"
+    memory = f"{speed.memory['host'] / 2**30:.2f} GiB of memory while training"
     if speed.memory["device"] is not None:
         memory += f", {speed.memory['device'] / 2**30:.2f} GiB on the GPU"
     if speed.batch < forecast.images / forecast.steps:
@@ -49,5 +49,5 @@ def used(record: Mapping[str, Any]) -> str:
     )
     typed = budget["text"]
     if typed.startswith("match:"):
-        typed = f"{typed} ({record['settings']['budget']})"
+        typed = f"{typed} ({record['settings'].get('budget')})"
     return " = ".join((typed, *amounts))

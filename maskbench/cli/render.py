@@ -92,7 +92,7 @@ def dry_run(forecast: Any, finished: Path | None) -> None:
     for warning in forecast.warnings:
         say(f"note  {warning}")
     if finished:
-        say(f"a run with these settings is finished already: {finished}")
+        line(f"a run with these settings is finished already: {finished}")
 
 
 def tuning(found: Any, path: Path) -> None:
@@ -173,9 +173,8 @@ def _costs(record: Mapping[str, Any]) -> Table:
         table.add_row("cost", escape(f"not whole: its ledger lacks {', '.join(missing)}"))
     elif ledger:
         seconds = ledger["seconds"]["training"]
-        relative = ledger["flops_relative_to_random"]
         speed = f"{ledger['images_per_s']:,.0f} images/s"
-        table.add_row("cost", f"{big(ledger['flops_total'])}FLOP, {relative:.2f}x random's")
+        table.add_row("cost", _flops(ledger))
         forecast = f" (forecast {duration(expected)})" if expected else ""
         took = f"{duration(seconds)} of training{forecast}, {speed}"
         table.add_row("time", f"{took}, on {device(record)}")
@@ -187,6 +186,14 @@ def _costs(record: Mapping[str, Any]) -> Table:
     if prior:
         table.add_row("prior", f"uses an external prior: {escape(prior)}")
     return table
+
+
+def _flops(ledger: Mapping[str, Any]) -> str:
+    """FLOPs in words; a bound where the strategy does not say what it costs."""
+    total = f"{big(ledger['flops_total'])}FLOP"
+    if not ledger["flops_known"]:
+        return f"unknown: the strategy does not say what it costs (at least {total})"
+    return f"{total}, {ledger['flops_relative_to_random']:.2f}x random's per image"
 
 
 def device(record: Mapping[str, Any]) -> str:
@@ -204,7 +211,8 @@ def _details(console: Console, record: Mapping[str, Any]) -> None:
     versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
     table.add_row("versions", escape(versions))
     table.add_row("commit", escape(str(provenance["commit"])))
-    table.add_row("when", escape(f"{provenance['started']} to {provenance['finished']}"))
+    end = provenance.get("finished") or "(its end is not known)"
+    table.add_row("when", escape(f"{provenance['started']} to {end}"))
     skipped = record["data"].get("skipped")
     if skipped and skipped["count"]:
         files = "; ".join(f"{bad['path']} ({bad['reason']})" for bad in skipped["files"])
@@ -229,4 +237,6 @@ def _cell(name: str, value: Any) -> str:
         return percent(value)
     if isinstance(value, float):
         return f"{value:.3g}"
+    if isinstance(value, tuple):
+        return "\n".join(_cell(name, part) for part in value)
     return "-" if value is None else escape(str(value))

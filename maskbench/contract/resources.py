@@ -12,6 +12,7 @@ from maskbench.contract.jobs import SMALL
 from maskbench.contract.replicas import End, pairs
 from maskbench.contract.subject import Subject, rehearse, run
 from maskbench.shape import PRESETS, ModelShape, step_flops
+from maskbench.strategy import PARTS
 
 SHAPES = {"toy": SMALL, "nano": PRESETS["nano"].shape}
 COUNTED_STEP = 24
@@ -73,7 +74,11 @@ def step_cost(subject: Subject, size: str, shape: ModelShape, step: int = COUNTE
 
 
 def _flops(method: str, said: Mapping[str, int]) -> int:
+    if not isinstance(said, Mapping):
+        raise Broken(f"{method}() to be a mapping of parts to FLOPs", repr(said))
     for part, flops in said.items():
+        if part not in PARTS[method]:
+            raise Broken(f"the parts of {method}() to be among {', '.join(PARTS[method])}", part)
         if not isinstance(flops, int) or flops < 0:
             raise Broken(f"{method}()[{part!r}] to be a whole number of FLOPs", repr(flops))
     return sum(said.values())

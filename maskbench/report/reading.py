@@ -1,6 +1,6 @@
 """Run folders sorted: runs that may be ranked, and everything else with the reason."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,9 @@ from maskbench.errors import StoreError
 from maskbench.report.frame import TRAINED, Run, variant
 from maskbench.results import lacking, read_record
 from maskbench.trust import plain
+
+FLOPS_APART, SECONDS_APART = 1e-3, 1e-2
+"""How far a total may be from the sum of its parts, as a share of it: rounding."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Unranked(LeftOut):
-    """A finished run whose ledger lacks something: listed with its accuracy, compared to nothing.
+    """A finished run whose ledger lacks something or does not add up: listed, compared to nothing.
 
     Args:
         strategy: Its name.
@@ -63,8 +66,11 @@ def _read(folder: Path) -> Run | LeftOut:
             return LeftOut(name, "trial", why)
         run, missing = Run.of(folder, record), lacking(record["ledger"])
         if missing:
-            return _unranked(run, missing)
+            return _unranked(run, f"its ledger lacks {', '.join(missing)}")
         run.check()
+        apart = _apart(run)
+        if apart:
+            return _unranked(run, f"its ledger does not add up: {'; '.join(apart)}")
     except StoreError as error:
         why = str(error).replace(str(folder), folder.name)
         return LeftOut(name, "unreadable", plain(why))
@@ -74,10 +80,22 @@ def _read(folder: Path) -> Run | LeftOut:
     return run
 
 
-def _unranked(run: Run, missing: Sequence[str]) -> Unranked:
+def _apart(run: Run) -> list[str]:
+    """Totals of a whole ledger that are not the sums of their parts, in words."""
+    parts = sum(run.cost("flops", part) or 0 for part in run.record["ledger"]["flops"])
+    clock = sum(run.cost("seconds", part) or 0 for part in ("training", "setup"))
+    flops, seconds = run.cost("flops_total") or 0, run.cost("seconds_total") or 0
+    found = []
+    if abs(flops - parts) > FLOPS_APART * flops:
+        found.append(f"flops_total is {flops:g}, its parts sum to {parts:g}")
+    if abs(seconds - clock) > SECONDS_APART * seconds:
+        found.append(f"seconds_total is {seconds:g}, training and setup sum to {clock:g}")
+    return found
+
+
+def _unranked(run: Run, why: str) -> Unranked:
     shots = max(run.scores.get(TRAINED, {}), default=None)
     score = None if shots is None else run.accuracy(TRAINED, shots)
-    why = f"its ledger lacks {', '.join(missing)}"
     return Unranked(run.id, "unbudgeted", why, variant(run)[0], run.seed, shots, score)
 
 
