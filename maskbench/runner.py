@@ -43,6 +43,8 @@ STATUS: dict[type[BaseException], str] = {
     DivergedError: "diverged",
 }
 DEFAULT = Care()
+COMPILING_S = 900.0
+"""Seconds that processes wait for each other where steps may be compiled."""
 
 Tell = Callable[[Forecast], None]
 
@@ -89,7 +91,8 @@ def run(
             planned = resolve(request, store, progress)
             settings = planned.settings
             team.check(team.asked_for(), settings.batch, len(planned.images.train), settings.device)
-            with team.joined(settings.device), ExitStack() as locks:
+            patience = COMPILING_S if settings.compile else team.STEP_S
+            with team.joined(settings.device, patience), ExitStack() as locks:
                 folder, finished = (None, False) if fresh else found(settings, store, locks)
                 if folder and finished:
                     return Result(folder, results.read_record(folder), reused=True)

@@ -109,6 +109,7 @@ class Session:
         """
         if team.first():
             self.metrics = MetricsFile(self.folder / results.METRICS, self._kept)
+        team.meet()
         job, budget = self.job, self.planned.budget
         whole, unit = (job.plan.images, "images") if self._counted else (100, f"% of {budget}")
         self.progress.start(f"training {self.planned.settings.strategy}", whole, unit)

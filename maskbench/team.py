@@ -30,6 +30,7 @@ class _Talk:
     """The gloo group for what is not gradients, while there is one."""
 
     group: Any = None
+    patience = STEP_S
 
 
 def size() -> int:
@@ -53,11 +54,13 @@ def asked_for() -> int:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[None]:
+def joined(device: str, patience: float = STEP_S) -> Iterator[None]:
     """Meet the other processes that torchrun, or ``--nproc``, has started; alone: do nothing.
 
     Args:
         device: ``cuda`` for NCCL, ``cpu`` for gloo.
+        patience: Seconds that a process waits for the others at a step, unless the environment
+            says otherwise.
 
     Raises:
         LostProcessError: They do not come.
@@ -69,6 +72,7 @@ def joined(device: str) -> Iterator[None]:
         _die_with_parent()
     if sys.platform == "linux" and os.environ.get("MASTER_ADDR", "127.0.0.1") == "127.0.0.1":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    _Talk.patience = float(os.environ.get(PATIENCE, patience))
     if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     try:
@@ -77,7 +81,7 @@ def joined(device: str) -> Iterator[None]:
             init_method=os.environ.get(MEETING, "env://"),
             rank=int(os.environ["RANK"]),
             world_size=asked_for(),
-            timeout=timedelta(seconds=patience()),
+            timeout=timedelta(seconds=_Talk.patience),
         )
         _Talk.group = dist.new_group(backend="gloo", timeout=timedelta(seconds=LONG_S))
     except (RuntimeError, ValueError) as error:
@@ -148,11 +152,6 @@ def share(payload: bytes) -> bytes:
     return told.numpy().tobytes()
 
 
-def patience() -> float:
-    """Seconds that a process waits for the others at a step."""
-    return float(os.environ.get(PATIENCE, STEP_S))
-
-
 def lost(error: BaseException) -> LostProcessError | None:
     """What torch raised because another process is gone, in words; None if it was not that."""
     cause: BaseException | None = error
@@ -181,7 +180,7 @@ def _lost(error: RuntimeError) -> LostProcessError:
 
 
 def _wait(work: Any, seconds: float | None) -> None:
-    limit = patience() if seconds is None else seconds
+    limit = _Talk.patience if seconds is None else seconds
     try:
         work.wait(timeout=timedelta(seconds=limit))
     except RuntimeError as error:

@@ -232,6 +232,7 @@ def test_unknown_cost_has_no_budget_of_flops(go: Go, pictures: Path) -> None:
     assert record["ledger"]["flops"]["mask generator"] == 10**7 * record["ledger"]["images"]
 
 
+@pytest.mark.slow
 def test_probes_during_training_change_nothing_and_are_off_the_clock(go: Go, out: Path) -> None:
     words = ("--strategy", "clmae-fast", "--budget", "20step")
     plain, probed = run(go, *words), run(go, *words, "--probe-at", "25,50,100%")

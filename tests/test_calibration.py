@@ -69,6 +69,7 @@ def test_where_nothing_can_be_timed_the_time_is_unknown(tmp_path: Path) -> None:
     assert job.pace.steps == 6
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_calibration_leaves_nothing_compiled(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest

@@ -21,17 +21,30 @@ subject = cache(Subject)
 """One per name, so that the clauses share what they can."""
 
 
-@pytest.fixture(scope="session")
-def replicas() -> dict[str, Pair]:
-    """Every strategy trained by two processes, started once for all of them."""
-    return pairs(NAMES)
+PAIRED = ["random", "clmae", "hpm"]
+"""Trained by two processes in the fast suite; the others in the slow one."""
+CASES = [
+    pytest.param(
+        clause,
+        name,
+        id=f"{clause.name}-{name}",
+        marks=[pytest.mark.slow] if clause.name == "processes" and name not in PAIRED else [],
+    )
+    for clause in HERE
+    for name in NAMES
+]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("clause", HERE, ids=lambda clause: clause.name)
-def test_clause(name: str, clause: Clause, request: pytest.FixtureRequest) -> None:
+@cache
+def replicas(few: bool) -> dict[str, Pair]:
+    """Strategies trained by two processes, started once for all of them."""
+    return pairs([name for name in NAMES if (name in PAIRED) == few])
+
+
+@pytest.mark.parametrize(("clause", "name"), CASES)
+def test_clause(clause: Clause, name: str) -> None:
     if clause.name == "processes":
-        subject(name).pair = request.getfixturevalue("replicas")[name]
+        subject(name).pair = replicas(name in PAIRED)[name]
     verdict = judge(clause, subject(name))
     if verdict.skipped:
         pytest.skip(verdict.skipped)

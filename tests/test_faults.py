@@ -27,6 +27,7 @@ from maskbench.guard import Guard
 from maskbench.job import Job
 from maskbench.results import Store, write_json
 from maskbench.session import NONFINITE, load
+from maskbench.signals import Asked, Signals
 from maskbench.spec import Request
 from maskbench.train import train
 
@@ -176,6 +177,24 @@ def test_a_file_size_limit_stops_the_run_and_the_last_checkpoint_loads(
     assert json.loads(path.read_text())["status"] == "failed"
     assert not list(path.parent.glob("checkpoints/.*"))
     assert not go(store, pictures).reused  # with room again, it is done
+
+
+def test_one_signal_waits_for_the_step_and_two_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with Signals() as signals:
+        with pytest.raises(Asked, match="SIGUSR1"):
+            os.kill(os.getpid(), signal.SIGUSR1)  # outside of a step: at once
+        with signals.until_the_step_ends():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.asked == signal.SIGTERM
+            with pytest.raises(Asked, match="SIGINT"):
+                os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.setattr("maskbench.signals.GRACE_S", 0.05)
+    with Signals() as signals, signals.until_the_step_ends():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Asked, match="SIGTERM"):
+            time.sleep(5)  # a step that does not end
 
 
 @pytest.mark.slow

@@ -214,6 +214,7 @@ def test_names_that_a_terminal_cannot_take_are_escaped(
 # Real images
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.skipif(not CIFAR.exists(), reason=f"{CIFAR} is not there")
 def test_cifar10(tmp_path: Path) -> None:

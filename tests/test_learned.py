@@ -44,6 +44,7 @@ def test_sign_of_the_factor(name: str, steps: int, low: float, high: float) -> N
     assert low < gap_after(name, steps, diversity=0.2) < high
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "low", "high"), [(1.0, -1.0, -0.02), (0.0, -0.015, 0.015), (-1.0, 0.02, 1.0)]
 )
@@ -56,6 +57,7 @@ def test_adios_makes_it_harder() -> None:
     assert gap_after("adios", 120) > 0.01
 
 
+@pytest.mark.slow
 def test_hpm_learns_which_patches_are_hard() -> None:
     """The teacher's order of patches agrees with the true losses, above chance and rising."""
     job = scenes_job("random+aux", budget="80step")

@@ -150,7 +150,7 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("kills", "strategy"),
     [
-        (4, "clmae-fast"),
+        (2, "clmae-fast"),
         pytest.param(30, "clmae", marks=pytest.mark.slow),
         pytest.param(20, "prototypes+hpm", marks=pytest.mark.slow),
     ],
@@ -163,7 +163,7 @@ def test_killed_at_any_moment(pictures: Path, tmp_path: Path, kills: int, strate
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads(done.stdout)
     print(f"{strategy}: {report}")
-    assert report["killed"] >= min(kills, 3)
+    assert report["killed"] >= min(kills, 2)
     (whole,), (killed,) = tmp_path.glob("whole/*-s0-*"), tmp_path.glob("killed/*-s0-*")
     same(whole, killed)
 

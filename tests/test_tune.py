@@ -118,6 +118,7 @@ def test_a_trial_is_not_repeated_and_a_tuning_can_be_mended(go: Go, out: Path) -
     assert "Delete it, tune again" in text
 
 
+@pytest.mark.slow
 def test_another_centre_adds_to_what_was_tried(go: Go) -> None:
     words = ("--strategy", "grid", "--budget", "1ep")
     _, first = go(*words, "--json", verb="tune")
@@ -130,6 +131,7 @@ def test_another_centre_adds_to_what_was_tried(go: Go) -> None:
     assert settings["lr_grid"] == [1.6e-2, 3.2e-2, 6.4e-2, 12.8e-2]
 
 
+@pytest.mark.slow
 def test_trials_know_the_runs_and_the_data_of_their_store(go: Go, out: Path) -> None:
     teacher = run(go, "--strategy", "random", "--budget", "2step")["id"]
     words = ["--strategy", "prototypes", "--set", "prototypes.clusters=4"]
@@ -173,6 +175,7 @@ def settings_of(strategy: str) -> RunSettings:
     )
 
 
+@pytest.mark.slow
 def test_a_diverged_trial_counts_and_is_not_chosen(go: Go, monkeypatch: pytest.MonkeyPatch) -> None:
     from maskbench.model import MaskedAutoencoder
     from maskbench.optim import Schedule
