@@ -2,14 +2,17 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
+from torch import Tensor
+
 from maskbench import machine
 from maskbench.budget import Budget, Kind, Plan
 from maskbench.calibration import Speed
+from maskbench.checkpoint import KEPT
 from maskbench.errors import UsageError
 from maskbench.job import Job
 from maskbench.masks import IMAGES, MOMENTS, SHOWN
@@ -232,9 +235,17 @@ def _warnings(budget: Budget, disk: int, disk_free: int) -> list[str]:
 
 
 def _disk(job: Job) -> int:
-    """Bytes of the encoder, the masks, the metrics and the record."""
-    encoder = sum(v.numel() * v.element_size() for v in job.model.encoder_state().values())
+    """Bytes of checkpoints, encoder, masks, metrics and record."""
+    encoder = _bytes(job.model.encoder_state().values())
+    weights = _bytes([*job.model.parameters(), *job.strategy.parameters()])
+    buffers = _bytes([*job.model.buffers(), *job.strategy.buffers()])
+    checkpoint = 3 * weights + buffers  # an optimiser keeps two numbers per weight
     shape = job.model.shape
     images = min(IMAGES, job.plan.train_images)
     masks = MOMENTS * images * ceil(shape.patches / 8) + SHOWN * 3 * shape.image**2
-    return encoder + masks + LOGS_PER_RUN * ROW_BYTES + RECORD_BYTES
+    own = encoder + masks + LOGS_PER_RUN * ROW_BYTES + RECORD_BYTES
+    return own + (KEPT + 1) * (checkpoint + masks)
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
