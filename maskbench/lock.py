@@ -55,7 +55,7 @@ def hold(folder: Path, patience: float = 0.0) -> Iterator[None]:
 
 def held(folder: Path) -> bool:
     """Whether a living process writes in the folder."""
-    if not (folder / LOCK).is_file():
+    if (folder / LOCK).is_symlink() or not (folder / LOCK).is_file():
         return False
     lock = FileLock(folder / LOCK)
     try:

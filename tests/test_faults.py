@@ -130,7 +130,10 @@ def holder(folder: Path) -> Iterator[int]:
 
 
 def test_a_second_writer_is_refused_and_a_dead_one_is_not_missed(
-    pictures: Path, tmp_path: Path
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     store = Store(tmp_path / "runs")
     folder = go(store, pictures).folder
@@ -140,7 +143,11 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_not_missed(
         assert lock.held(folder)
         with pytest.raises(BusyError, match=rf"in use by process {pid} on .* since"):
             go(store, pictures)
+        assert cli(monkeypatch, "ls", "runs", "--out", str(store.root), "--json") == 0
+        assert json.loads(capsys.readouterr().out)[0]["status"] == "running"
     assert not lock.held(folder)
+    assert cli(monkeypatch, "ls", "runs", "--out", str(store.root), "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["status"] == "killed"
     assert (folder / ".holder.json").exists()  # left by the dead
     again = go(store, pictures)
     assert again.folder == folder

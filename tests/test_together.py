@@ -119,6 +119,23 @@ def test_impossible_teams_are_refused(
 
 
 @pytest.mark.slow
+def test_two_that_race_for_one_folder(pictures: Path, tmp_path: Path) -> None:
+    """One of them does the run, the other is told who does; there is one folder."""
+    words = command(pictures, "runs")
+    pair = [
+        subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    said = [process.communicate(timeout=240)[1] for process in pair]
+    codes = [process.returncode for process in pair]
+    assert sorted(codes) == [0, 75], said
+    assert f"in use by process {pair[codes.index(0)].pid}" in " ".join(
+        said[codes.index(75)].split()
+    )
+    assert len(list(tmp_path.glob("runs/clmae*"))) == 1
+    assert ended(tmp_path / "runs")["status"] == "finished"
+
+
+@pytest.mark.slow
 def test_one_process_and_two_make_the_same_encoder(pictures: Path, tmp_path: Path) -> None:
     encoders = []
     for out, more in (("one", []), ("two", ["--nproc", "2"])):

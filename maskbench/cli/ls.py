@@ -42,13 +42,17 @@ def ls(
 
 
 def _runs(out: Path) -> list[dict[str, Any]]:
+    from maskbench.lock import held
     from maskbench.results import Store, brief
 
     records, refused = Store(out).records()
     rows = []
     for record in records:
         try:
-            rows.append(brief(record))
+            row = brief(record)
+            if row["status"] == "running" and not held(Path(record["folder"])):
+                row["status"] = "killed"
+            rows.append(row)
         except (KeyError, TypeError, AttributeError) as error:
             refused.append(f"{record['folder']}: the record is not whole ({error!r})")
     return rows + [{"run": text, "status": "unreadable"} for text in refused]
