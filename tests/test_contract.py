@@ -23,12 +23,20 @@ subject = cache(Subject)
 
 PAIRED = ["random", "clmae", "hpm"]
 """Trained by two processes in the fast suite; the others in the slow one."""
+SIBLINGS = ["adversarial", "cooperative", "neutral", "prototypes+clmae"]
+"""clmae's class with other numbers, or beside another: in the slow suite."""
+
+
+def _slow(clause: Clause, name: str) -> bool:
+    return name in SIBLINGS or (clause.name == "processes" and name not in PAIRED)
+
+
 CASES = [
     pytest.param(
         clause,
         name,
         id=f"{clause.name}-{name}",
-        marks=[pytest.mark.slow] if clause.name == "processes" and name not in PAIRED else [],
+        marks=[pytest.mark.slow] if _slow(clause, name) else [],
     )
     for clause in HERE
     for name in NAMES

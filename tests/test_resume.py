@@ -33,6 +33,11 @@ STRATEGIES = [
     "ratio+hpm",
     "random+aux",
 ]
+SIBLINGS = ["adversarial", "cooperative", "neutral"]
+"""clmae's class with other numbers: in the slow suite."""
+NAMED = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in SIBLINGS else []) for name in STRATEGIES
+]
 TIMES = {"seconds", "seconds_total", "images_per_s", "images_per_second"}
 
 
@@ -73,7 +78,7 @@ def told(work: Session) -> tuple[dict[str, Any], list[dict[str, Any]], list[Any]
     return bits(work.job), rows, [array.tolist() for array in work.tape._bits]
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", NAMED)
 def test_stopped_and_resumed_ends_bit_identical(name: str, tmp_path: Path) -> None:
     """Stopped in the middle of an epoch and once more; compared with a run that was not."""
     budget = "19step"

@@ -117,6 +117,7 @@ def test_a_finished_run_is_not_run_again_unless_fresh(store: Store, pictures: Pa
     assert fresh.record["settings"] == first.record["settings"]
 
 
+@pytest.mark.slow
 def test_same_settings_same_bytes(store: Store, pictures: Path) -> None:
     """Encoder, masks and probe scores are equal to the bit; another seed's are not."""
     runs = [go(store, pictures, strategy="clmae-fast", fresh=True) for _ in range(2)]

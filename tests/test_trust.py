@@ -90,6 +90,7 @@ CALM = settings(
 )
 
 
+@pytest.mark.slow
 @CALM
 @given(
     place=some.sampled_from(list(places(CLEAN))),

@@ -20,8 +20,12 @@ def plan_rows(forecast: Any) -> dict[str, str]:
         "FLOPs": flops,
         "time": time,
         "memory": memory,
-        "disk": f"{forecast.disk / 1e6:,.1f} MB on disk ({forecast.disk_free / 1e9:,.0f} GB free)",
+        "disk": f"{forecast.disk / 1e6:,.1f} MB on disk ({_free(forecast.disk_free)} free)",
     }
+
+
+def _free(disk: int) -> str:
+    return f"{disk / 1e9:,.0f} GB" if disk >= 1e10 else f"{disk / 1e6:,.1f} MB"
 
 
 def _timed(forecast: Any) -> tuple[str, str]:
