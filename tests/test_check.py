@@ -63,6 +63,7 @@ def test_a_broken_clause_is_named_with_what_was_expected_and_seen(
     assert "Traceback" not in told.err + told.out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stranger")
 def test_replicas_that_drift_apart_or_from_one_process_are_found() -> None:
     """What is of a part of the batch and should be of all; a path of one's own works there."""
@@ -81,6 +82,7 @@ def test_replicas_that_drift_apart_or_from_one_process_are_found() -> None:
         assert re.search(r"\d+ of \d+ values are further .* model\.\S+ by [\d.e-]+ of", words)
 
 
+@pytest.mark.slow
 def test_the_stranger_from_the_readme_passes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

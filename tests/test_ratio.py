@@ -162,6 +162,7 @@ def run_words(tmp_path: Path, pictures: Path, strategy: str, *sets: str) -> list
     return [*words, *(word for text in sets for word in ("--set", text))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["prototypes+clmae", "ratio+prototypes+random", "prototypes"])
 def test_composed_runs(
     strategy: str, tmp_path: Path, pictures: Path, monkeypatch: Any, capsys: Any
