@@ -41,25 +41,26 @@ def start(store: Path, pictures: str, strategy: str) -> int:
 
 
 def main(store: Path, pictures: str, kills: int, seed: int, strategy: str = "clmae-fast") -> None:
-    """Kill, then let it end."""
+    """Kill, a new run whenever one has come to its end; then let all end."""
     torch.set_num_threads(1)
     stream = random.Random(seed)
     begun = time.monotonic()
     assert os.waitpid(start(store / "whole", pictures, strategy), 0)[1] == 0
     whole = time.monotonic() - begun
-    done = {"killed": 0, "while_writing": 0}
+    done = {"killed": 0, "while_writing": 0, "runs": 1}
     while done["killed"] < kills:
-        child = start(store / "killed", pictures, strategy)
-        time.sleep(stream.uniform(0.1, 0.35) * whole)
+        place = store / f"killed-{done['runs']}"
+        child = start(place, pictures, strategy)
+        time.sleep(stream.uniform(0.05, 0.3) * whole)
         if os.waitpid(child, os.WNOHANG) == (0, 0):
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             done["killed"] += 1
-        left = list((store / "killed").glob("*/checkpoints/.*.tmp"))
-        done["while_writing"] += bool(left)
-        if list((store / "killed").glob("*/encoder.safetensors")):
-            break
-    assert os.waitpid(start(store / "killed", pictures, strategy), 0)[1] == 0
+        done["while_writing"] += bool(list(place.glob("*/checkpoints/.*.tmp")))
+        done["runs"] += bool(list(place.glob("*/encoder.safetensors")))  # this one is over
+    for run in range(1, done["runs"] + 1):
+        child = start(store / f"killed-{run}", pictures, strategy)
+        assert os.waitpid(child, 0)[1] == 0
     print(json.dumps(done))
 
 

@@ -90,8 +90,8 @@ OnNonfinite = Annotated[
 Accumulate = Annotated[
     int,
     typer.Option(
-        help="Compute every batch in this many pieces: the same step in less memory, for about a "
-        "third more time (what a piece keeps for its gradients is computed again).",
+        help="Compute every batch in this many pieces: the same step in less memory, for up to "
+        "twice the time (what a piece keeps for its gradients is computed again).",
         rich_help_panel=_MACHINE,
     ),
 ]
