@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from maskbench.errors import MaskbenchError, StoreError
+from maskbench.errors import StoreError
 from maskbench.files import replacing
 from maskbench.results import write_json
 
@@ -46,7 +46,8 @@ class _Hashing(io.RawIOBase):
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()
         self._file = file
-        self.digest, self.size, self.error = hashlib.sha256(), 0, None
+        self.digest, self.size = hashlib.sha256(), 0
+        self.error: OSError | None = None
 
     def writable(self) -> bool:
         """It is."""
@@ -57,7 +58,7 @@ class _Hashing(io.RawIOBase):
         try:
             self._file.write(data)
         except OSError as error:
-            self.error = error  # type: ignore[assignment]
+            self.error = error
             raise
         self.digest.update(data)
         self.size += len(data)
@@ -124,6 +125,10 @@ class Checkpoints:
             failed, self._failed = self._failed, None
             raise failed
 
+    def any(self) -> bool:
+        """Whether one was ever completed; it may be damaged."""
+        return any(self.folder.glob("step-*.json"))
+
     def newest(self, say: Callable[[str], None] = lambda text: None) -> Saved | None:
         """The newest checkpoint that is whole; None without one.
 
@@ -183,8 +188,6 @@ class Checkpoints:
             hashing = _Hashing(file)
             try:
                 torch.save(state, hashing)  # type: ignore[arg-type]
-            except MaskbenchError:
-                raise
             except Exception:
                 if hashing.error is not None:
                     raise hashing.error from None

@@ -41,6 +41,8 @@ class Guard:
         self._eager = job.device.type == "cpu" or tolerated > 0
         self._bad = torch.zeros((), device=job.device)
         self._first = torch.full((), -1, dtype=torch.int64, device=job.device)
+        self._names: list[str] = []
+        self._seen = torch.zeros(0, device=job.device)
         self.skipped: list[int] = []
         self.clean = False
 
@@ -59,7 +61,11 @@ class Guard:
         norm = torch.nn.utils.get_total_norm(gradients)
         found = ~torch.isfinite(norm + sum(losses.values()))
         if not self._eager:
-            self._first = torch.where(found & (self._bad == 0), step, self._first)
+            seen = torch.stack([*(loss.float() for loss in losses.values()), norm.float()])
+            fresh = self._bad == 0
+            self._first = torch.where(found & fresh, step, self._first)
+            self._seen = torch.where(fresh, seen, self._seen) if self._names else seen
+            self._names = list(losses)
             self._bad = torch.maximum(self._bad, found.float())
             self._job.optimizer.found_inf = self._bad  # type: ignore[attr-defined]
             return True
@@ -69,23 +75,23 @@ class Guard:
         self._count(step, self._diagnosis(step, values, float(norm)))
         return False
 
-    def mask(self, batch: Batch, context: Context) -> Mask | None:
-        """The strategy's mask; None where the images are at fault and the step is skipped.
+    def mask(self, batch: Batch, context: Context) -> Mask:
+        """The strategy's mask; any, where it has none because an image is not finite.
+
+        Then the loss is not finite either, whatever is hidden, and ``passes`` says so in every
+        process at the same step.
 
         Raises:
-            DivergedError: An image is not finite, and no more steps may be skipped.
-            StrategyError: As ``Job.mask``.
+            StrategyError: As ``Job.mask``, the images being finite.
         """
         try:
             return self._job.mask(batch, context)
         except StrategyError:
-            finite = batch.images.isfinite().flatten(1).all(1)
-            if bool(finite.all()):
+            if bool(batch.images.isfinite().all()):
                 raise
-            bad = {"images_not_finite": batch.positions[~finite].tolist()[:NAMED]}
-            losses = {"the loss": math.nan}
-            self._count(context.step, {**self._where(context.step), "losses": losses, **bad})
-            return None
+            return Mask.from_scores(
+                batch.images.new_zeros(len(batch), context.grid.patches), context.grid
+            )
 
     def settle(self) -> None:
         """Look now.
@@ -94,8 +100,9 @@ class Guard:
             DivergedError: A number was not finite.
         """
         if not self._eager and bool(self._bad):
-            step = int(self._first)
-            self._stop(step, self._where(step))
+            step, (*values, norm) = int(self._first), self._seen.tolist()
+            losses = dict(zip(self._names, values, strict=True))
+            self._stop(step, {**self._where(step), "losses": losses, "gradient_norm": norm})
 
     def _count(self, step: int, diagnosis: dict[str, Any]) -> None:
         if len(self.skipped) >= self._tolerated:

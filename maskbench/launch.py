@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from maskbench.errors import LOST, OK
+from maskbench.errors import INTERRUPTED, LOST, OK, STOPPED
 from maskbench.signals import ASKING
 
 ALONE_S = 8.0
@@ -37,38 +37,64 @@ def launch(words: Sequence[str], processes: int, retries: int = RETRIES) -> int:
     with _Forwarding() as forwarding:
         for attempt in range(retries + 1):
             code, lost = _once(words, processes, forwarding)
-            if not lost or forwarding.asked or attempt == retries:
+            if not lost:
                 return code
-            print(
-                f"maskbench: {lost}; starting all {processes} again ({attempt + 1} of {retries} "
-                "times), from the last checkpoint.",
-                file=sys.stderr,
+            if forwarding.asked or attempt == retries:
+                break
+            _say(
+                f"{lost}; starting all {processes} again ({attempt + 1} of {retries} times), from "
+                "the last checkpoint."
             )
-            time.sleep(PAUSE_S * 2**attempt)
+            if forwarding.within(PAUSE_S * 2**attempt):
+                break
+    _say(f"{lost}. The same command goes on from the last checkpoint.")
+    if forwarding.asked:
+        return INTERRUPTED if forwarding.asked == signal.SIGINT else STOPPED
     return code
 
 
+def _say(text: str) -> None:
+    print(f"maskbench: {text}", file=sys.stderr)
+
+
 class _Forwarding:
-    """Hands signals on to all processes; ``asked`` says whether there was one."""
+    """Hands signals on to all processes; ``asked`` is the last one's number, 0 without."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.asked = 0
         self.team: list[subprocess.Popen[bytes]] = []
+        self._told: set[int] = set()
 
     def __enter__(self) -> "_Forwarding":
         for name in ASKING:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), self._handle)
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
         for name in ASKING:
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_DFL)
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) == self._handle:
+                signal.signal(number, signal.SIG_DFL)
+
+    def within(self, seconds: float) -> bool:
+        """Wait; whether there was a signal by then."""
+        stop = time.monotonic() + seconds
+        while not self.asked and time.monotonic() < stop:
+            time.sleep(0.05)
+        return self.asked != 0
+
+    def add(self, member: "subprocess.Popen[bytes]") -> None:
+        """One more process; told of a signal that came while it was started."""
+        self.team.append(member)
+        if self.asked and member.pid not in self._told:
+            member.send_signal(self.asked)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.asked = signum
         for member in self.team:
+            self._told.add(member.pid)
             if member.poll() is None:
                 member.send_signal(signum)
 
@@ -77,11 +103,9 @@ def _once(words: Sequence[str], processes: int, forwarding: _Forwarding) -> tupl
     """One start: the exit code, and which process was lost, in words, if one was."""
     with tempfile.TemporaryDirectory(prefix="maskbench-") as folder:
         told = [Path(folder) / f"said-{rank}" for rank in range(processes)]
-        with _started(words, told, Path(folder) / "meeting") as team:
-            forwarding.team = team
+        with _started(words, told, Path(folder) / "meeting", forwarding) as team:
             _wait(team)
         codes = [member.returncode for member in team]
-        forwarding.team = []
         lost = [rank for rank, code in enumerate(codes) if code < 0]
         own = [rank for rank, code in enumerate(codes) if code not in (OK, LOST) and code > 0]
         if own and 0 not in own:  # the first one knows only that another is gone
@@ -89,19 +113,21 @@ def _once(words: Sequence[str], processes: int, forwarding: _Forwarding) -> tupl
         if own:
             return codes[own[0]], ""
         if lost:
-            names = ", ".join(f"{rank} by {signal.Signals(-codes[rank]).name}" for rank in lost)
-            return LOST, f"of {processes} processes, {names} was killed"
+            names = " and ".join(
+                f"process {rank} by {signal.Signals(-codes[rank]).name}" for rank in lost
+            )
+            return LOST, f"killed: {names}, of {processes}"
         return (LOST, f"one of {processes} processes hung") if LOST in codes else (OK, "")
 
 
 @contextmanager
 def _started(
-    words: Sequence[str], told: Sequence[Path], meeting: Path
+    words: Sequence[str], told: Sequence[Path], meeting: Path, forwarding: _Forwarding
 ) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """The processes; none of them is left afterwards."""
+    """The processes, who are told of signals; none of them is left afterwards."""
     count = len(told)
     threads = max(1, (os.cpu_count() or 1) // count)
-    team: list[subprocess.Popen[bytes]] = []
+    team = forwarding.team = []
     try:
         for rank, file in enumerate(told):
             numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count}
@@ -114,7 +140,7 @@ def _started(
             }
             with file.open("wb") as said:
                 output = None if rank == 0 else said
-                team.append(
+                forwarding.add(
                     subprocess.Popen(  # noqa: S603 - this Python, this program
                         [sys.executable, "-m", "maskbench", *words],
                         env=env,

@@ -35,7 +35,7 @@ def close(folder: Path, record: dict[str, Any], status: str, error: str | None =
 
 
 def first_record(folder: Path, typed: str, planned: Planned, expected: Forecast) -> dict[str, Any]:
-    """Write settings and a record that says "running"."""
+    """Write a record that says "running"."""
     settings, strategy, budget = planned.settings, planned.strategy, planned.budget
     images, test = planned.images, planned.images.test
     shape = preset(settings.model).shape

@@ -46,11 +46,13 @@ def _look(settings: RunSettings, store: Store, locks: ExitStack) -> tuple[str, b
             refuse_rival(settings, store)
         return "", False
     locks.enter_context(lock.hold(begun))
-    return str(begun), results.read_record(begun)["status"] == "finished"
+    return str(begun), results.status(begun) == "finished"
 
 
-def created(settings: RunSettings, store: Store, locks: ExitStack, *, fresh: bool) -> Path:
-    """A folder for a new run, locked; it is another's only if that one is gone.
+def created(
+    settings: RunSettings, store: Store, locks: ExitStack, *, fresh: bool
+) -> tuple[Path, bool]:
+    """A folder for a new run, locked; another's, if one was as fast and is gone or done.
 
     Args:
         settings: Of the run.
@@ -58,23 +60,30 @@ def created(settings: RunSettings, store: Store, locks: ExitStack, *, fresh: boo
         locks: Holds the folder from now on.
         fresh: Whether a folder with the same settings is left alone.
 
+    Returns:
+        The folder, and whether the run in it is finished. The same in every process.
+
     Raises:
         BusyError: Another process was faster.
         StoreError: The store cannot be written.
     """
-    name = str(_create(settings, store, locks, fresh=fresh)) if team.first() else ""
-    return Path(team.share(name.encode()).decode())
+    told = json.dumps(_create(settings, store, locks, fresh=fresh)) if team.first() else ""
+    name, finished = json.loads(team.share(told.encode()))
+    return Path(name), finished
 
 
-def _create(settings: RunSettings, store: Store, locks: ExitStack, *, fresh: bool) -> Path:
+def _create(
+    settings: RunSettings, store: Store, locks: ExitStack, *, fresh: bool
+) -> tuple[str, bool]:
     store.prepare()
     with lock.hold(store.root, MEETING_S):
-        begun = None if fresh else store.unfinished(settings.run_id())
-        folder = begun or store.create(settings.run_id())
-        locks.enter_context(lock.hold(folder))
-        if begun is None:
+        name, finished = ("", False) if fresh else _look(settings, store, locks)
+        if not name:
+            folder = store.create(settings.run_id())
+            locks.enter_context(lock.hold(folder))
             results.write_json(folder / results.SETTINGS, settings.model_dump(mode="json"))
-    return folder
+            name = str(folder)
+    return name, finished
 
 
 def refuse_rival(settings: RunSettings, store: Store) -> None:
@@ -96,7 +105,7 @@ def refuse_rival(settings: RunSettings, store: Store) -> None:
         before = record["settings"]
         left = record["status"] in ("interrupted", "running") and not lock.held(folder)
         same_idea = before.get("strategy_digest") == settings.strategy_digest
-        if left and same_idea and Checkpoints(folder).newest():
+        if left and same_idea and Checkpoints(folder).any():
             refuse_changed(folder, before, settings.model_dump(mode="json"))
 
 

@@ -19,6 +19,7 @@ METRICS = "metrics.jsonl"
 MASKS = "masks.safetensors"
 ENCODER = "encoder.safetensors"
 SETTINGS = "settings.json"
+BEGUN, UNREADABLE = "begun", "unreadable"
 FLOP_PARTS = (
     "encoder", "decoder", "mask generator", "teacher", "feature extraction", "clustering",
 )  # fmt: skip
@@ -140,23 +141,13 @@ class Store:
 
     def finished(self, run_id: str) -> Path | None:
         """The latest finished run with these settings, if there is one."""
-        for folder in reversed(self._attempts(run_id)):
-            try:
-                if read_record(folder)["status"] == "finished":
-                    return folder
-            except StoreError:
-                continue
-        return None
+        return next((f for f in self._attempts(run_id) if status(f) == "finished"), None)
 
     def unfinished(self, run_id: str) -> Path | None:
         """The latest run with these settings, if it is not finished."""
-        for folder in reversed(self._attempts(run_id)):
-            try:
-                status = read_record(folder)["status"]
-            except StoreError:
-                continue
-            return folder if status != "finished" else None
-        return None
+        known = (folder for folder in self._attempts(run_id) if status(folder) != UNREADABLE)
+        latest = next(known, None)
+        return latest if latest and status(latest) != "finished" else None
 
     def prepare(self) -> None:
         """Make the store's folder.
@@ -209,12 +200,21 @@ class Store:
         raise UsageError(f"{unknown('run', name, names)} Looked in {self.home}/.")
 
     def _attempts(self, run_id: str) -> list[Path]:
+        """Folders of runs with these settings, the latest first; one may have no record yet."""
         found = [
             folder
-            for folder in self.folders()
+            for folder in self.root.glob(f"{run_id}*")
             if folder.name == run_id or folder.name.removeprefix(f"{run_id}-").isdigit()
         ]
-        return sorted(found, key=lambda folder: (len(folder.name), folder.name))
+        return sorted(found, key=lambda folder: (len(folder.name), folder.name), reverse=True)
+
+
+def status(folder: Path) -> str:
+    """What a run's record says of it; ``BEGUN`` before there is one, or ``UNREADABLE``."""
+    try:
+        return str(read_record(folder)["status"])
+    except StoreError:
+        return UNREADABLE if (folder / RECORD).exists() else BEGUN
 
 
 def read_all(folders: list[Path]) -> tuple[list[dict[str, Any]], list[str]]:

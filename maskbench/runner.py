@@ -104,7 +104,10 @@ def run(
                     job, expected = prepare(planned, store, progress)
                     if team.first():
                         tell(expected)
-                    folder = folder or created(settings, store, locks, fresh=fresh)
+                    if folder is None:
+                        folder, finished = created(settings, store, locks, fresh=fresh)
+                        if finished:  # another process was faster
+                            return Result(folder, results.read_record(folder), reused=True)
                     record = first_record(folder, request.budget, planned, expected)
                 session = Session(
                     folder, record, planned, job, progress, care=care, signals=signals

@@ -57,9 +57,6 @@ def train(
             batch = job.batch(step)
         with clock.on("strategy"), torch.no_grad(), autocast(job.device, job.precision):
             mask = guard.mask(batch, context)
-        if mask is None:
-            job.pace.took(turn, context.grid.hidden)
-            continue
         shape = (len(batch), context.grid.hidden)
         part = "compilation" if job.compile and shape not in shapes else "step"
         shapes.add(shape)

@@ -1,6 +1,7 @@
 """What happens when it breaks: bad numbers, full disks, two writers, signals."""
 
 import json
+import math
 import os
 import resource
 import signal
@@ -100,11 +101,15 @@ def test_a_device_that_is_not_waited_for_keeps_its_weights(
     before, job = make_job(budget="9step"), make_job(budget="9step")
     train(before, lambda row: None, lambda step: None, steps=range(5))
     poisoned(job, {5}, monkeypatch, "images")
-    guard = Guard(job)
+    found: dict[str, Any] = {}
+    guard = Guard(job, tell=found.update)
     guard._eager = False
-    with pytest.raises(DivergedError, match="step 5 of 9"):
+    with pytest.raises(DivergedError, match="the loss is nan at step 5 of 9"):
         train(job, lambda row: None, lambda step: None, guard=guard)
     assert not difference(dict(before.model.state_dict()), dict(job.model.state_dict()))
+    assert found["step"] == 5
+    assert math.isnan(found["losses"]["the loss"])
+    assert math.isnan(found["gradient_norm"])
 
 
 def go(store: Store, pictures: Path, **changes: Any) -> runner.Result:
