@@ -135,6 +135,21 @@ class Encoder(nn.Module):
         encoded: Tensor = self.norm(self.blocks(self._with_cls(tokens)))
         return encoded
 
+    def layers(self, images: Tensor) -> list[Tensor]:
+        """Tokens after each block, through the final norm; nothing is hidden.
+
+        Args:
+            images: (images, 3, side, side).
+
+        Returns:
+            ``depth`` tensors (images, 1 + patches, width), CLS first.
+        """
+        tokens, found = self._with_cls(self.embed(images)), []
+        for block in self.blocks:
+            tokens = block(tokens)
+            found.append(self.norm(tokens))
+        return found
+
     def attention(self, images: Tensor, query: str = "cls") -> Tensor:
         """Softmax attention that patches receive in the last block, (images, heads, patches).
 
