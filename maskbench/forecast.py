@@ -18,11 +18,12 @@ from maskbench.job import Job
 from maskbench.masks import IMAGES, MOMENTS, SHOWN
 from maskbench.optim import Schedule
 from maskbench.pace import FlopPace, Pace, TimePace
+from maskbench.probes.task import POOL
 from maskbench.train import LOGS_PER_RUN
 
 SAMPLES = 10_000
 SCALES = ("", "k", "M", "G", "T", "P", "E")
-ROW_BYTES, RECORD_BYTES = 400, 150_000
+ROW_BYTES, RECORD_BYTES = 400, 600_000
 UNTIMED = (
     "the strategy cannot be copied (copy.deepcopy), so no step was timed: time and memory are not "
     "known, and a budget of seconds would be refused."
@@ -235,7 +236,7 @@ def _warnings(budget: Budget, disk: int, disk_free: int) -> list[str]:
 
 
 def _disk(job: Job) -> int:
-    """Bytes of checkpoints, encoder, masks, metrics and record."""
+    """Bytes of checkpoints, encoder, masks, features, metrics and record."""
     encoder = _bytes(job.model.encoder_state().values())
     weights = _bytes([*job.model.parameters(), *job.strategy.parameters()])
     buffers = _bytes([*job.model.buffers(), *job.strategy.buffers()])
@@ -243,7 +244,9 @@ def _disk(job: Job) -> int:
     shape = job.model.shape
     images = min(IMAGES, job.plan.train_images)
     masks = MOMENTS * images * ceil(shape.patches / 8) + SHOWN * 3 * shape.image**2
-    own = encoder + masks + LOGS_PER_RUN * ROW_BYTES + RECORD_BYTES
+    pool = min(POOL, job.plan.train_images)
+    features = 4 * 2 * pool * shape.width * (shape.depth + 1)  # test images: as many, at most
+    own = encoder + masks + features + LOGS_PER_RUN * ROW_BYTES + RECORD_BYTES
     return own + (KEPT + 1) * (checkpoint + masks)
 
 

@@ -1,17 +1,19 @@
 """Probes while a run is still training: off its clock, disturbing none of its streams."""
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from maskbench import team
-from maskbench.data import Images
 from maskbench.events import Progress, Silent
 from maskbench.job import Job
 from maskbench.ledger import Ledger
 from maskbench.pace import Turn
-from maskbench.probes.score import score
+from maskbench.probes.backbone import of_encoder
+from maskbench.probes.score import primary
+from maskbench.probes.task import Task
 from maskbench.spec import RunSettings
 
 
@@ -21,7 +23,7 @@ class Midway:
     Args:
         job: The run.
         ledger: Says what was paid until then.
-        images: The data set.
+        task: Gives what probes are asked, if there is anything.
         settings: Give ``probe_at`` and ``draws``.
         progress: Told when a probe begins.
 
@@ -32,11 +34,11 @@ class Midway:
         self,
         job: Job,
         ledger: Ledger,
-        images: Images,
+        task: Callable[[], Task | None],
         settings: RunSettings,
         progress: Progress,
     ) -> None:
-        self._job, self._ledger, self._images = job, ledger, images
+        self._job, self._ledger, self._task = job, ledger, task
         self._draws, self._progress = settings.draws, progress
         self._due = sorted(share for share in settings.probe_at if share < 1)
         self.found: list[dict[str, Any]] = []
@@ -57,14 +59,8 @@ class Midway:
     def _probe(self, turn: Turn) -> None:
         job, now = self._job, self._ledger.now()
         self._progress.message(f"probing at {turn.share:.0%} of the budget")
-        rows = score(
-            {"patchmean": job.model},
-            self._images,
-            job.device,
-            draws=self._draws,
-            progress=Silent(),
-            pixels=False,
-        )
+        task, encoder = self._task(), of_encoder(job.model, "the encoder")
+        rows = primary(encoder, task, draws=self._draws, progress=Silent()) if task else []
         paid = {name: now[name] for name in ("images", "flops_total", "seconds_total")}
         self.found.append({"share": turn.share, **paid, "rows": rows})
 

@@ -20,12 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maskbench import results, seeds
 from maskbench.context import Features
-from maskbench.data import augment
 from maskbench.data.source import Split
 from maskbench.errors import StoreError, UsageError, unknown
 from maskbench.events import Progress
 from maskbench.model import Encoder, pretrained
-from maskbench.probes.features import centre_crop, patch_mean, pixels
+from maskbench.probes.backbone import of_encoder
+from maskbench.probes.features import centre_crop, describe, pixels
 from maskbench.results import read_record
 from maskbench.shape import blocks_forward, linear_flops
 from maskbench.spec import preset
@@ -166,7 +166,9 @@ def _checkpoint(folder: Path, split: Split, device: torch.device, progress: Prog
             f"features checkpoint:{folder}: its {results.ENCODER} cannot be used "
             f"({_brief(error)}). Run it again with --fresh, or choose another run."
         ) from error
-    values = patch_mean(encoder, split.images, augment.normalise, device, progress=progress)
+    values = describe(
+        of_encoder(encoder, record["id"]), split.images, every_layer=False, progress=progress
+    ).feature("patchmean")
     forward = linear_flops(shape.patches, shape.patch_values, shape.width)
     forward += blocks_forward(shape.depth, shape.patches + 1, shape.width)
     older = record["strategy"].get("prior")

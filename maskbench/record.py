@@ -27,6 +27,9 @@ class _Part(BaseModel):
 class Row(_Part):
     """One probe."""
 
+    metric: Name | None = None
+    layer: Name | None = None
+
     probe: Name
     feature: Name
     shots: Annotated[int, Field(ge=1, le=1_000_000)] | None
@@ -36,6 +39,16 @@ class Row(_Part):
 
 
 Rows = Annotated[list[Row], Field(max_length=20_000)]
+
+
+class _Probing(_Part):
+    """What the probes were asked."""
+
+    duplicates: Count = 0
+    notes: Annotated[list[str], Field(max_length=100)] = []
+    development_classes: list[str] = []
+    best_layer: Positive | None = None
+    manifest_sha256: Name | None = None
 
 
 class _Moment(_Part):
@@ -174,6 +187,7 @@ class Record(_Part):
     probes: Rows
     probes_during: Annotated[list[_Moment], Field(max_length=1000)] | None = None
     controls: Rows
+    probing: _Probing | None = None
     masks: _Masks
     provenance: _Provenance
 

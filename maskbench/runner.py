@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from maskbench import results, seeds, team
+from maskbench import results, team
 from maskbench.care import Care
 from maskbench.checkpoint import State
 from maskbench.errors import (
@@ -26,10 +26,12 @@ from maskbench.files import unwritten
 from maskbench.forecast import Forecast, resettle
 from maskbench.job import Job
 from maskbench.logbook import again, close, first_record
-from maskbench.model import MaskedAutoencoder
 from maskbench.place import created, found
 from maskbench.plan import Planned, resolve
 from maskbench.prepare import build, prepare
+from maskbench.probes.backbone import of_encoder, untrained
+from maskbench.probes.cache import FOLDER as FEATURES
+from maskbench.probes.cache import Cache
 from maskbench.probes.score import score
 from maskbench.results import Store
 from maskbench.session import Session, load
@@ -43,6 +45,7 @@ STATUS: dict[type[BaseException], str] = {
     DivergedError: "diverged",
 }
 DEFAULT = Care()
+MANIFEST = "fewshot_manifest.json"
 COMPILING_S = 900.0
 """Seconds that processes wait for each other where steps may be compiled."""
 
@@ -176,17 +179,36 @@ def carry_out(session: Session) -> None:
     if not team.first():
         return
     folder, record, job, planned = session.folder, session.record, session.job, session.planned
-    settings, images = planned.settings, planned.images
     state = {name: value.detach().cpu() for name, value in job.model.encoder_state().items()}
-    save_file(state, folder / results.ENCODER, metadata={"model": settings.model})
+    save_file(state, folder / results.ENCODER, metadata={"model": planned.settings.model})
     record["masks"] = session.tape.save(folder / results.MASKS)
     record["probes_during"] = session.midway.found
     with job.clock.on("probes"):
-        untrained = MaskedAutoencoder(job.model.shape, seeds.generator(settings.seed, "init"))
-        encoders = {"patchmean": job.model, "untrained": untrained.to(job.device)}
-        rows = score(encoders, images, job.device, draws=settings.draws, progress=session.progress)
-    record["probes"] = [row for row in rows if row["feature"] == "patchmean"]
-    record["controls"] = [row for row in rows if row["feature"] != "patchmean"]
+        probe(session)
     record["ledger"] = session.ledger.now("budget")
     record["nonfinite"] = {"steps_skipped": session.guard.skipped}
     session.checkpoints.prune(1)
+
+
+def probe(session: Session) -> None:
+    """Probe the trained encoder beside an untrained one and raw pixels; fills the record."""
+    folder, record, job, task = session.folder, session.record, session.job, session.task
+    if task is None:
+        return
+    settings = session.planned.settings
+    encoder = of_encoder(job.model.copy_encoder(), record["id"])
+    start = untrained(encoder, settings.seed)
+    found = score(
+        encoder,
+        task,
+        draws=settings.draws,
+        controls={"untrained": start} if start else {},
+        cache=Cache(folder / FEATURES),
+        progress=session.progress,
+    )
+    record["probes"], record["controls"], record["probing"] = (
+        found.rows,
+        found.controls,
+        found.facts,
+    )
+    results.write_json(folder / MANIFEST, found.manifest)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from maskbench import results, team
 from maskbench.care import Care
 from maskbench.checkpoint import Checkpoints, State, parse
-from maskbench.errors import DivergedError, StoreError
+from maskbench.errors import DataError, DivergedError, StoreError
 from maskbench.events import Progress
 from maskbench.guard import Guard
 from maskbench.job import Job
@@ -20,6 +21,7 @@ from maskbench.metrics import MetricsFile
 from maskbench.midway import Midway
 from maskbench.place import refuse_changed
 from maskbench.plan import Planned
+from maskbench.probes.task import Task, task_of
 from maskbench.results import write_json
 from maskbench.signals import Asked, Signals
 from maskbench.train import Line, train
@@ -55,7 +57,7 @@ class Session:
         self.progress, self.care, self.signals = progress, care, signals
         self.ledger = Ledger(job)
         self.tape = MaskTape(job, planned.images.train)
-        self.midway = Midway(job, self.ledger, planned.images, planned.settings, progress)
+        self.midway = Midway(job, self.ledger, lambda: self.task, planned.settings, progress)
         self.line = Line(job, self._log)
         self.guard = Guard(job, care.skips, self._diagnosed)
         self.checkpoints = Checkpoints(folder)
@@ -75,6 +77,20 @@ class Session:
             "tape": self.tape,
             "midway": self.midway,
         }
+
+    @cached_property
+    def task(self) -> Task | None:
+        """What probes are asked; None where the data has nothing to ask."""
+        images = self.planned.images
+        if not images.classes or images.test is None:
+            self.progress.message("no classes, so no probes")
+            return None
+        try:
+            return task_of(images)
+        except DataError as error:  # what was trained is kept
+            self.progress.note(f"no probes: {error}")
+            self.record["probing"] = {"notes": [str(error)]}
+            return None
 
     def state(self) -> State:
         """Everything that the run must not forget; every random stream is keyed and needs none."""

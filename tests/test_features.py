@@ -1,6 +1,8 @@
-"""Features: the mean of patch tokens through the trained norm, and raw pixels."""
+"""Features: patch means and CLS through the trained norm, kept on disk; and raw pixels."""
 
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,18 +10,19 @@ import torch
 from numpy.typing import NDArray
 from test_probes import clusters, toy_rows
 from timm.models import VisionTransformer
-from torch import Tensor, nn
+from torch import nn
 
 from maskbench import seeds
+from maskbench.data import augment
 from maskbench.errors import DataError, DivergedError
+from maskbench.events import Silent
 from maskbench.model import MaskedAutoencoder
-from maskbench.probes.features import patch_mean, pixels
+from maskbench.probes import features
+from maskbench.probes.backbone import of_encoder
+from maskbench.probes.cache import Cache
+from maskbench.probes.features import describe, pixels
 from maskbench.probes.knn import knn
 from maskbench.shape import PRESETS
-
-
-def normalise(images: Tensor) -> Tensor:
-    return (images.float() / 255 - 0.5) / 0.25
 
 
 def nano() -> MaskedAutoencoder:
@@ -31,7 +34,7 @@ def pictures(count: int, side: int) -> NDArray[np.uint8]:
     return rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
 
-def test_patch_mean_equals_timm() -> None:
+def test_features_equal_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = nano(), pictures(7, 36)
     images.flags.writeable = False
     timm = VisionTransformer(
@@ -46,29 +49,82 @@ def test_patch_mean_equals_timm() -> None:
     timm.load_state_dict(model.encoder_state())
     batch = torch.tensor(images[:, 2:34, 2:34]).permute(0, 3, 1, 2)
     with torch.no_grad():
-        expected = timm.eval().forward_features(normalise(batch))[:, 1:].mean(1).numpy()
-    found = patch_mean(model.train(), images, normalise, chunk=3)
+        expected = timm.eval().forward_features(augment.normalise(batch))
+    monkeypatch.setattr(features, "CHUNK", 3)
+    found = describe(of_encoder(model.train(), "nano"), images)
     assert model.training
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert found.cls.dtype == found.patchmeans.dtype == np.float32
+    assert found.patchmeans.shape == (4, 7, 96)
+    cls, means = expected[:, 0].numpy(), expected[:, 1:].mean(1).numpy()
+    np.testing.assert_allclose(found.feature("patchmean"), means, atol=1e-5)
+    np.testing.assert_allclose(found.feature("cls"), cls, atol=1e-5)
+    both = np.concatenate([cls, means], axis=1)
+    np.testing.assert_allclose(found.feature("cls+patchmean"), both, atol=1e-5)
+    with torch.no_grad():
+        earlier: Any = timm.forward_intermediates(
+            augment.normalise(batch), indices=[1], norm=True, intermediates_only=True
+        )
+    np.testing.assert_allclose(
+        found.patchmeans[1], earlier[0].flatten(2).mean(2).numpy(), atol=1e-5
+    )
+    last = describe(of_encoder(model, "nano"), images, every_layer=False)
+    assert last.patchmeans.shape == (1, 7, 96)
+    np.testing.assert_allclose(last.feature("patchmean"), means, atol=1e-5)
 
 
-def test_patch_mean_sees_the_final_norm_and_not_the_decoder() -> None:
+def test_features_see_the_final_norm_and_not_the_decoder() -> None:
     model, images = nano(), pictures(3, 32)
-    base = patch_mean(model, images, normalise)
+    backbone = of_encoder(model, "nano")
+    base = describe(backbone, images).feature("patchmean")
     for name, parameter in model.named_parameters():
         if name.startswith(("decoder_", "mask_token")):
             nn.init.constant_(parameter, 3.0)
-    assert (patch_mean(model, images, normalise) == base).all()
+    assert (describe(backbone, images).feature("patchmean") == base).all()
     nn.init.constant_(model.norm.weight, 2.0)
-    np.testing.assert_allclose(patch_mean(model, images, normalise), 2 * base, atol=1e-5)
+    np.testing.assert_allclose(describe(backbone, images).feature("patchmean"), 2 * base, atol=1e-5)
+
+
+def test_features_are_computed_once_and_again_if_anything_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, images = nano(), pictures(5, 32)
+    backbone, cache = of_encoder(model, "nano"), Cache(tmp_path / "features")
+    first = cache.features(backbone, images, "these", Silent())
+    assert isinstance(first.patchmeans, np.memmap)
+    assert (first.patchmeans == describe(backbone, images).patchmeans).all()
+    computed: list[int] = []
+
+    def counting(*given: Any, **rest: Any) -> Any:
+        computed.append(1)
+        return describe(*given, **rest)
+
+    monkeypatch.setattr("maskbench.probes.cache.describe", counting)
+    cache.features(of_encoder(model.copy_encoder(), "a copy"), images, "these", Silent())
+    assert len(computed) == 1  # a copy without the decoder is another state
+    encoder = of_encoder(model.copy_encoder(), "a copy")
+    cache.features(encoder, images, "these", Silent())
+    assert len(computed) == 1
+    cache.features(encoder, images, "others", Silent())
+    assert len(computed) == 2
+    for file in tmp_path.rglob("cls.npy"):
+        file.write_bytes(file.read_bytes()[:-4])
+    cache.features(encoder, images, "these", Silent())
+    assert len(computed) == 3
+    nn.init.constant_(encoder.encoder.norm.weight, 2.0)  # type: ignore[union-attr, arg-type]
+    changed = cache.features(encoder, images, "these", Silent())
+    np.testing.assert_allclose(changed.cls, 2 * first.cls, atol=1e-5)
+    nn.init.constant_(encoder.encoder.norm.weight, float("nan"))  # type: ignore[union-attr, arg-type]
+    kept = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DivergedError):
+        cache.features(encoder, images, "these", Silent())
+    assert sorted(tmp_path.rglob("*")) == kept  # nothing half-written
 
 
 def test_features_that_are_not_finite_are_refused() -> None:
     model = nano()
     nn.init.constant_(model.norm.weight, float("nan"))
     with pytest.raises(DivergedError, match="3 of 3 images"):
-        patch_mean(model, pictures(3, 32), normalise)
+        describe(of_encoder(model, "nano"), pictures(3, 32))
     train, labels = clusters(20, 2.0)
     train[7, 0] = np.inf
     with pytest.raises(DivergedError, match="1 of 80 images"):

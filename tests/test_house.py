@@ -32,7 +32,7 @@ RANKS = [
     ["midway", "forecast"],
     ["prepare", "logbook", "session"],
     ["runner"],
-    ["tune"],
+    ["tune", "probing"],
     ["cli"],
     ["__main__"],
 ]
@@ -41,11 +41,11 @@ ORDER_IN_RANK = {
     ("results", "errors"), ("results", "trust"), ("results", "record"), ("results", "files"),
     ("record", "trust"), ("trust", "errors"), ("files", "errors"), ("budget", "errors"),
     ("distributed", "team"), ("team", "errors"), ("checkpoint", "errors"), ("checkpoint", "files"),
-    ("checkpoint", "results"), ("probes", "data"),
+    ("checkpoint", "results"), ("probes", "data"), ("probes", "optim"),
 }  # fmt: skip
 ONLY = {
     "typer": {"cli"},
-    "rich": {"cli/render.py", "cli/bars.py"},
+    "rich": {"cli/render.py", "cli/bars.py", "cli/accuracies.py"},
     "matplotlib": {"figures", "report"},
     "seaborn": {"figures", "report"},
     "timm": {"model.py"},

@@ -12,17 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from maskbench.budget import Budget
+from maskbench.cli.accuracies import accuracies, others, percent
 from maskbench.cli.planned import plan_rows, used
 from maskbench.report.words import big, duration
-from maskbench.results import lacking, mean_accuracy
+from maskbench.results import lacking
 from maskbench.trust import plain
-
-SHOTS = (1, 2, 4, 8, 16)
-FEATURES = {
-    "patchmean": "trained encoder",
-    "untrained": "untrained encoder",
-    "pixels": "raw pixels",
-}
 
 
 def escape(text: Any) -> str:
@@ -115,11 +109,6 @@ def tuning(found: Any, path: Path) -> None:
     Console(highlight=False).print(f"kept  {escape(str(path))}", soft_wrap=True)
 
 
-def percent(value: float | None) -> str:
-    """0.123 as 12.3; a dash for nothing."""
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
 def run_table(
     folder: Path, record: Mapping[str, Any], *, reused: bool = False, details: bool = False
 ) -> None:
@@ -130,7 +119,7 @@ def run_table(
     title = f"{record['strategy']['name']}, seed {record['seed']}, {record['status']}"
     rows = [*record["probes"], *record["controls"]]
     if rows:
-        console.print(_accuracies(rows, title))
+        console.print(accuracies(rows, title, record.get("probing")))
     else:
         console.print(
             escape(f"{title}; no probes (the data has no classes, or the run ended early)")
@@ -143,25 +132,23 @@ def run_table(
     console.print(f"run  {escape(str(folder))}", soft_wrap=True, highlight=False)
 
 
-def _accuracies(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    draws = len({row["draw"] for row in rows if row["draw"] is not None})
-    table = Table(
-        title=escape(title),
-        caption=f"% correct, n labelled images per class, draws: {draws}; one seed",
-        title_justify="left",
-        caption_justify="left",
-    )
-    table.add_column("features")
-    shots = [n for n in SHOTS if any(row["shots"] == n for row in rows)]
-    for n in shots:
-        table.add_column(f"n={n}", justify="right")
-    table.add_column("20-NN", justify="right")
-    for feature, label in FEATURES.items():
-        own = [dict(row) for row in rows if row["feature"] == feature]
-        cells = [percent(mean_accuracy(own, "logreg", n)) for n in shots]
-        cells.append(percent(mean_accuracy(own, "knn20", None)))
-        table.add_row(label, *cells, style="bold" if feature == "patchmean" else None)
-    return table
+def probed(path: Path, found: Mapping[str, Any], *, reused: bool) -> None:
+    """What ``maskbench probe`` found."""
+    console = Console()
+    if reused:
+        say(f"this was asked before; remove {path} to probe again.")
+    title = f"{found['encoder']['name']} on {found['data']['name']}"
+    rows = [*found["rows"], *found["controls"]]
+    if any(row["probe"] == "knn20" for row in rows):
+        console.print(accuracies(rows, title, found["probing"]))
+    more = others(found["rows"])
+    if more:
+        table(title, more)
+    for note in found["probing"].get("notes", ()):
+        say(f"note  {note}")
+    if found["encoder"]["prior"]:
+        line(f"prior  {found['encoder']['prior']}")
+    line(f"found  {path}")
 
 
 def _costs(record: Mapping[str, Any]) -> Table:

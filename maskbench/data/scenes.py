@@ -27,12 +27,17 @@ SHAPES = ("disc", "square", "triangle", "cross", "ring")
 TEXTURES = ("banded", "striped", "hatched", "checked", "dotted")
 HUES = ("rose", "ochre", "green", "teal", "violet")
 
-_SHAPE = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
-_TEXTURE = np.array([0, 1, 2, 3, 4, 1, 2, 3, 4, 0])
-_HUE = np.array([0, 1, 2, 3, 4, 2, 3, 4, 0, 1])
+CUES = np.array(
+    [[0, 1, 2, 3, 4, 0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 1, 2, 3, 4, 0], [0, 1, 2, 3, 4, 2, 3, 4, 0, 1]]
+)
+"""Shape, texture and hue of each class, (3, classes)."""
+DEVELOPMENT = np.array(
+    [[0, 1, 2, 3, 4, 0, 1, 2, 3, 4], [2, 3, 4, 0, 1, 3, 4, 0, 1, 2], [0, 1, 2, 3, 4, 4, 0, 1, 2, 3]]
+)
+"""Ten other classes that are never scored: no pair of shape and texture is one of ``CUES``."""
 
 CLASSES: tuple[str, ...] = tuple(
-    f"{TEXTURES[t]}-{SHAPES[s]}-{HUES[h]}" for s, t, h in zip(_SHAPE, _TEXTURE, _HUE, strict=True)
+    f"{TEXTURES[t]}-{SHAPES[s]}-{HUES[h]}" for s, t, h in CUES.T.tolist()
 )
 
 _RADIUS = (9.0, 14.0)  # px
@@ -68,19 +73,20 @@ class Scenes(NamedTuple):
     position_size: Floats
 
 
-def generate(count: int, split: str, seed: int = 0) -> Scenes:
+def generate(count: int, split: str, seed: int = 0, cues: NDArray[np.int64] = CUES) -> Scenes:
     """Generates `count` scenes; the same arguments always give the same pictures.
 
     Args:
         count: Number of pictures.
         split: Name of the split, such as "train" or "test"; each has a stream of its own.
         seed: Seed of the data set, at least 0.
+        cues: What the classes look like; ``DEVELOPMENT`` for others.
 
     Returns:
         The pictures with labels, object masks, contours, and positions and sizes.
     """
     rng = np.random.default_rng([seed, zlib.crc32(split.encode())])
-    labels = rng.permutation(np.arange(count, dtype=np.int64) % len(CLASSES))
+    labels = rng.permutation(np.arange(count, dtype=np.int64) % cues.shape[1])
     radius = rng.uniform(*_RADIUS, count)
     centre = radius[:, None] + rng.random((count, 2)) * (SIDE - 1 - 2 * radius[:, None])
     position_size = np.column_stack([centre, radius])
@@ -88,20 +94,20 @@ def generate(count: int, split: str, seed: int = 0) -> Scenes:
     objects = np.empty((count, SIDE, SIDE), np.bool_)
     for start in range(0, count, _BLOCK):
         part = slice(start, start + _BLOCK)
-        images[part], objects[part] = _draw(rng, labels[part], position_size[part])
+        images[part], objects[part] = _draw(rng, cues[:, labels[part]], position_size[part])
     return Scenes(images, labels, objects, objects & ~_eroded(objects), position_size)
 
 
 def _draw(
-    rng: np.random.Generator, labels: NDArray[np.int64], position_size: Floats
+    rng: np.random.Generator, cues: NDArray[np.int64], position_size: Floats
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Draws a block of pictures (N, 32, 32, 3) and says where their objects are (N, 32, 32)."""
-    count = len(labels)
+    count = len(position_size)
     u, v = _object_frame(position_size, rng.uniform(-_TURN, _TURN, count))
-    distance = _distance(u, v, _cue(rng, _SHAPE[labels]), position_size[:, 2, None, None])
+    distance = _distance(u, v, _cue(rng, cues[0]), position_size[:, 2, None, None])
     cover = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
-    surface = _texture(rng, u, v, _cue(rng, _TEXTURE[labels]))[..., None]
-    surface = surface + _tint(rng, _cue(rng, _HUE[labels]))[:, None, None, :]
+    surface = _texture(rng, u, v, _cue(rng, cues[1]))[..., None]
+    surface = surface + _tint(rng, _cue(rng, cues[2]))[:, None, None, :]
     surface += rng.uniform(*_LEVEL, count)[:, None, None, None]
     image = _background(rng, count)
     image += cover * (surface - image)

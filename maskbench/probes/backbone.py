@@ -6,15 +6,16 @@ never ask whose it is.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from maskbench import seeds
 from maskbench.data import augment
 from maskbench.errors import DataError
-from maskbench.model import Encoder
+from maskbench.model import Encoder, MaskedAutoencoder
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,7 @@ class Backbone:
 
     def copied(self) -> "Backbone":
         """The same with weights of its own, all of them to be trained."""
-        changed: dict[str, Any] = {**vars(self), "encoder": copy.deepcopy(self.encoder)}
-        changed["encoder"].requires_grad_(requires_grad=True)
-        return Backbone(**changed)
+        return replace(self, encoder=copy.deepcopy(self.encoder).requires_grad_(requires_grad=True))
 
     def groups(self) -> list[list[tuple[str, nn.Parameter]]]:
         """Parameters by depth, for a layer-wise decay: embedding, each block, final norm."""
@@ -113,3 +112,28 @@ def of_encoder(encoder: Encoder, name: str, prior: str = "") -> Backbone:
 def _encoder_layers(encoder: Any, images: Tensor) -> list[Tensor]:
     found: list[Tensor] = encoder.layers(images)
     return found
+
+
+def untrained(backbone: Backbone, seed: int) -> Backbone | None:
+    """The same encoder before training: a run's own start, or timm's initial weights.
+
+    Args:
+        backbone: The encoder.
+        seed: Of the weights; a run's own gives what that run began with.
+
+    Returns:
+        None where nobody says how its weights are drawn.
+    """
+    fresh = backbone.copied()
+    encoder: Any = fresh.encoder
+    if isinstance(encoder, Encoder):
+        start = MaskedAutoencoder(encoder.shape, seeds.generator(seed, "init"))
+        encoder.load_state_dict(start.encoder_state())
+    elif hasattr(encoder, "init_weights"):
+        with torch.random.fork_rng(devices=[]):  # timm draws from the global stream
+            torch.manual_seed(seeds.key(seed, "init"))
+            encoder.init_weights()
+    else:
+        return None
+    encoder.requires_grad_(requires_grad=False)
+    return replace(fresh, name="untrained encoder", prior="")

@@ -1,12 +1,14 @@
-"""Frozen features that probes are fitted on: an encoder's patch mean, and raw pixels.
+"""Frozen features that probes are fitted on: an encoder's patch mean and CLS, and raw pixels.
 
 One definition for every strategy: all patches visible, the trained final norm, then the mean over
-patch tokens, without CLS. It is MAE's ``--global_pool`` fed through the norm that was trained.
+patch tokens, without CLS (MAE's ``--global_pool`` fed through the norm that was trained). CLS alone
+and both side by side are variants, and so is the patch mean of an earlier block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,62 +18,90 @@ from maskbench.errors import DataError, DivergedError
 from maskbench.events import Progress, Silent
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+    from maskbench.probes.backbone import Backbone
 
-    from maskbench.model import MaskedAutoencoder
-
+FEATURES = ("patchmean", "cls", "cls+patchmean")
+CHUNK = 128
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32] | Floats
 F = TypeVar("F", bound=NDArray[np.floating[Any]])
 
 
-def patch_mean(
-    model: MaskedAutoencoder,
-    images: NDArray[np.uint8],
-    normalise: Callable[[Tensor], Tensor],
-    device: torch.device | str = "cpu",
-    *,
-    chunk: int = 128,
-    progress: Progress | None = None,
-) -> NDArray[np.float32]:
-    """Mean of the normed patch tokens, every patch visible.
+@dataclass(frozen=True)
+class Described:
+    """Frozen features of some images, float32; may be memory-mapped.
 
     Args:
-        model: On ``device``; its training mode is left as it was.
-        images: (images, side, side, 3), centre-cropped to the model's input where larger.
-        normalise: Maps a uint8 batch (B, 3, side, side) on ``device`` to the encoder's floats.
-        device: Where the encoder runs.
-        chunk: Images per forward pass.
-        progress: Told how many images are done.
+        cls: The CLS token after the last block, (images, D).
+        patchmeans: Means of the patch tokens after each block, or after the last one alone,
+            (layers, images, D).
+    """
 
-    Returns:
-        (images, width).
+    cls: NDArray[np.float32]
+    patchmeans: NDArray[np.float32]
+
+    def feature(self, name: str) -> NDArray[np.float32]:
+        """One of ``FEATURES``, (images, D) or (images, 2 D)."""
+        if name == "patchmean":
+            return self.patchmeans[-1]
+        if name == "cls":
+            return self.cls
+        return np.concatenate([self.cls, self.patchmeans[-1]], axis=1)
+
+
+Make = Callable[[str, tuple[int, ...]], NDArray[np.float32]]
+
+
+def describe(
+    backbone: Backbone,
+    images: Any,
+    *,
+    every_layer: bool = True,
+    make: Make = lambda name, shape: np.empty(shape, np.float32),
+    progress: Progress | None = None,
+) -> Described:
+    """All features of some images in one pass: float32, every patch visible, in evaluation mode.
+
+    Args:
+        backbone: Its training mode is left as it was.
+        images: Uint8, (images, side, side, 3); may be memory-mapped.
+        every_layer: Whether patch means of all blocks are kept.
+        make: Makes an array of a name and shape to write in.
+        progress: Told how many images are done.
 
     Raises:
         DivergedError: A feature is not finite.
+        DataError: The images are smaller than the encoder's input.
     """
     import torch
 
     progress = progress or Silent()
-    cropped = centre_crop(images, model.shape.image)
-    means = np.empty((len(images), model.shape.width), np.float32)
-    training = model.training
-    model.eval()
-    progress.start("features", len(images), "images")
+    count, depth = len(images), backbone.depth if every_layer else 1
+    found = Described(
+        make("cls", (count, backbone.width)), make("patchmeans", (depth, count, backbone.width))
+    )
+    encoder, training, broken = backbone.encoder, backbone.encoder.training, 0
+    encoder.eval()
+    progress.start("features", count, "images")
     try:
         with torch.no_grad():
-            for start in range(0, len(images), chunk):
-                batch = torch.from_numpy(np.array(cropped[start : start + chunk]))
-                tokens = model.embed(normalise(batch.permute(0, 3, 1, 2).to(device)))
-                assert tokens.shape[1] == model.shape.patches, "a probe sees every patch"
-                pooled = model.encode(tokens)[:, 1:].float().mean(1)
-                means[start : start + chunk] = pooled.cpu().numpy()
-                progress.advance(start + len(batch))
+            for start in range(0, count, CHUNK):
+                batch = torch.from_numpy(np.array(images[start : start + CHUNK]))
+                shown = backbone.prepare(batch.permute(0, 3, 1, 2).to(backbone.device))
+                layers = backbone.layers(shown)[-depth:]
+                assert layers[-1].shape[1] == 1 + backbone.patches, "a probe sees every patch"
+                rows = slice(start, start + len(batch))
+                found.cls[rows] = layers[-1][:, 0].float().cpu().numpy()
+                for layer, tokens in enumerate(layers):
+                    found.patchmeans[layer, rows] = tokens[:, 1:].float().mean(1).cpu().numpy()
+                broken += _broken(found.cls[rows])
+                progress.advance(rows.stop)
     finally:
-        model.train(training)
+        encoder.train(training)
         progress.finish()
-    return finite(means)
+    if broken:
+        raise DivergedError(_not_finite(broken, count))
+    return found
 
 
 def pixels(
@@ -145,10 +175,18 @@ def finite(features: F) -> F:
     Raises:
         DivergedError: One of them is NaN or infinite.
     """
-    broken = int((~np.isfinite(features)).any(1).sum())
+    broken = _broken(features)
     if broken:
-        raise DivergedError(
-            f"features of {broken} of {len(features)} images are not finite: the encoder has "
-            "diverged; lower the learning rate or probe an earlier checkpoint"
-        )
+        raise DivergedError(_not_finite(broken, len(features)))
     return features
+
+
+def _broken(features: NDArray[np.floating[Any]]) -> int:
+    return int((~np.isfinite(features)).any(1).sum())
+
+
+def _not_finite(broken: int, count: int) -> str:
+    return (
+        f"features of {broken} of {count} images are not finite: the encoder has diverged; lower "
+        "the learning rate or probe an earlier checkpoint"
+    )

@@ -1,5 +1,7 @@
 """All probes on all features of a data set, as rows that go to a record as they are."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,16 +10,17 @@ import numpy as np
 from maskbench.errors import DataError
 from maskbench.events import Progress, Silent
 from maskbench.probes.features import Features
-from maskbench.probes.fewshot import DRAWS, SHOTS, Labels, class_order, few_shot, subsets
-from maskbench.probes.knn import TEMPERATURE, K, knn
+from maskbench.probes.fewshot import DRAWS, SHOTS, Labels, Subset, draws_of, few_shot
+from maskbench.probes.knn import TEMPERATURE, knn
 
-POOL_LIMIT = 10_000
+NEIGHBOURS = (1, 20)
+PRIMARY = "patchmean"
 Row = dict[str, Any]
 """One fit. Every row has the keys of ``COLUMNS``; None where a key does not apply."""
 
 COLUMNS = (
-    *("probe", "feature", "shots", "draw", "accuracy", "n_train", "n_test", "classes"),
-    *("C", "n_iter", "converged", "k", "T"),
+    *("metric", "probe", "feature", "layer", "shots", "draw", "accuracy", "macro_accuracy"),
+    *("nll", "ece", "n_train", "n_test", "classes", "C", "n_iter", "converged", "k", "T"),
 )
 
 
@@ -30,19 +33,22 @@ def run_suite(
     dataset: str,
     draws: int = DRAWS,
     shots: Sequence[int] = SHOTS,
+    layers: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> list[Row]:
     """Few-shot probes and nearest neighbours on every kind of feature, on the same subsets.
 
     Args:
         features: Name to the features of the train pool and of the test images, (images, D).
+            ``PRIMARY`` is probed at a tenth and ten times the regularisation, too.
         labels: Of the train pool and of the test images.
         ids: A stable id per image of the train pool.
         classes: Class names in label order.
         dataset: Name of the data set, part of the key of a subset.
-        draws: Few-shot subsets per shot.
-        shots: Labelled images per class; those that do not fit are dropped with a message.
-        progress: Told which features are done, and what is dropped.
+        draws: Few-shot subsets per shot; twice as many with one image per class.
+        shots: Labelled images per class; those that do not fit are left out.
+        layers: Name to the layer it was read from, for its metrics' names (default: ``last``).
+        progress: Told which features are done.
 
     Returns:
         Rows with the keys of ``COLUMNS``, plain numbers throughout.
@@ -53,68 +59,72 @@ def run_suite(
     """
     if len(classes) < 2:
         raise DataError(f"probes need at least two classes; {dataset} has {len(classes)}")
-    progress = progress or Silent()
+    progress, layers = progress or Silent(), layers or {}
     train_labels, test_labels = labels
-    dropped = dropped_shots(train_labels, classes, shots)
-    if dropped:
-        progress.message(dropped)
-    chosen = [
-        subsets(ids, train_labels, classes, dataset=dataset, draw=draw, shots=shots)
-        for draw in range(draws)
-    ]
+    chosen = draws_of(ids, train_labels, classes, dataset=dataset, draws=draws, shots=shots)
     shared = {"n_test": len(test_labels), "classes": len(classes)}
     rows: list[Row] = []
     progress.start("probes", len(features), "features")
     for done, (name, (train, test)) in enumerate(features.items(), 1):
-        found = few_shot(train, test, train_labels, test_labels, draws=chosen)
-        found.append(nearest(train, test, train_labels, test_labels, len(classes)))
-        empty = dict.fromkeys(COLUMNS)
-        rows += [{**empty, "feature": name, **shared, **row} for row in found]
+        layer = layers.get(name, "last")
+        found = few_shot(
+            train, test, train_labels, test_labels, draws=chosen, sensitivity=name == PRIMARY
+        )
+        found += nearest(train, test, train_labels, test_labels, len(classes))
+        own = {"feature": name, "layer": layer, **shared}
+        rows += [named({**own, **row}) for row in found]
         progress.advance(done)
     progress.finish()
     return rows
 
 
+def named(row: Mapping[str, Any]) -> Row:
+    """A row with all columns, and the full name of its metric."""
+    full = {**dict.fromkeys(COLUMNS), **row}
+    words = [full["probe"]]
+    if full["C"] is not None:
+        words.append(f"C{full['C']:g}")
+    if full["k"] is not None:
+        fewer = [] if full["probe"] == f"knn{full['k']}" else [f"k{full['k']}"]
+        words += [*fewer, f"T{full['T']:g}", "cosine-centred"]
+    full["metric"] = "/".join([*words, full["feature"], full["layer"]])
+    return full
+
+
 def nearest(
     train: Features, test: Features, train_labels: Labels, test_labels: Labels, classes: int
-) -> Row:
-    """The row of the nearest-neighbour probe."""
-    right = knn(train, train_labels, test, classes) == test_labels
-    row = {"probe": f"knn{K}", "accuracy": float(right.mean()), "n_train": len(train)}
-    return {**row, "k": min(K, len(train)), "T": TEMPERATURE}
+) -> list[Row]:
+    """The rows of the nearest-neighbour probes."""
+    found = knn(train, train_labels, test, classes, ks=NEIGHBOURS)
+    return [
+        {
+            "probe": f"knn{k}",
+            "accuracy": float((answers == test_labels).mean()),
+            "macro_accuracy": macro(answers, test_labels),
+            "n_train": len(train),
+            "k": min(k, len(train)),
+            "T": TEMPERATURE,
+        }
+        for k, answers in found.items()
+    ]
 
 
-def dropped_shots(labels: Labels, classes: Sequence[str], shots: Sequence[int] = SHOTS) -> str:
-    """A sentence naming the shots that do not fit and the class that is short; empty if none."""
-    counts = np.bincount(labels, minlength=len(classes))
-    short = int(counts.argmin())
-    dropped = [str(n) for n in shots if n > counts[short]]
-    if not dropped:
-        return ""
-    return (
-        f"no few-shot probes at {', '.join(dropped)} images per class: "
-        f"class {classes[short]!r} has only {counts[short]} train images"
-    )
+def macro(found: Labels, answers: Labels) -> float:
+    """Mean over the classes that are there of the share of their images that were right."""
+    names, which = np.unique(answers, return_inverse=True)
+    right = np.bincount(which, found == answers, len(names)) / np.bincount(which)
+    return float(right.mean())
 
 
-def probe_pool(ids: Sequence[str], labels: Labels, limit: int = POOL_LIMIT) -> Labels:
-    """Positions of the images to probe with: all, or equally many of each class by hashed id.
+def manifest(ids: Sequence[str], draws: Sequence[Subset]) -> dict[str, Any]:
+    """Which images were labelled in each draw, and a SHA-256 of the list.
 
-    The choice depends on ids and labels alone, not on their order.
-
-    Args:
-        ids: A stable id per image.
-        labels: (images,).
-        limit: Images wanted at most; raised to the largest shot of every class.
-
-    Returns:
-        Ascending positions.
+    The subsets of a draw are nested: ``n`` images per class are the first ``n`` of each class's.
     """
-    classes = int(labels.max(initial=-1)) + 1
-    limit = max(limit, max(SHOTS) * classes)
-    if len(ids) <= limit:
-        return np.arange(len(ids))
-    texts = (f"maskbench-pool-v1|{sid}" for sid in ids)
-    order, counts = class_order(texts, labels, classes)
-    rank = np.arange(len(ids)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.sort(order[np.argsort(rank, kind="stable")[:limit]])
+    lists = []
+    for subset in draws:
+        largest = max(subset, default=0)
+        chosen = [ids[int(i)] for i in subset[largest]] if subset else []
+        lists.append({"shots": list(subset), "images_per_class": largest, "ids": chosen})
+    text = json.dumps(lists, sort_keys=True)
+    return {"sha256": hashlib.sha256(text.encode()).hexdigest(), "draws": lists}

@@ -1,0 +1,258 @@
+"""Probe any encoder on any data set: what ``maskbench probe`` does.
+
+What was found lies in one JSON file per encoder, data set and settings, beside the run or in a
+folder of its own; asked again, it is read and not computed again.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from maskbench import lock, provenance
+from maskbench.data import Images, open_data
+from maskbench.errors import DataError, StoreError, UsageError, unknown
+from maskbench.events import Progress
+from maskbench.files import unwritten
+from maskbench.plan import pick_device
+from maskbench.probes import deep
+from maskbench.probes.backbone import Backbone, of_encoder, untrained
+from maskbench.probes.cache import FOLDER as FEATURES
+from maskbench.probes.cache import Cache, digest
+from maskbench.probes.foreign import Opened, open_backbone
+from maskbench.probes.score import Scored, score
+from maskbench.probes.supervised import supervised
+from maskbench.probes.task import POOL, Task, task_of
+from maskbench.results import Store, read_record, write_json
+from maskbench.spec import RunSettings, preset
+from maskbench.trust import parse, plain, read_text
+
+SCHEMA = 1
+FOLDER = "probes"
+FROZEN = "frozen"
+OTHERS = ("timm:", "mae:")
+KINDS = (FROZEN, *deep.KINDS)
+
+
+class Inquiry(BaseModel):
+    """What is asked of an encoder.
+
+    Attributes:
+        encoder: A run, ``timm:NAME[@FILE]`` or ``mae:FILE``.
+        data: A data set with classes.
+        kinds: Which probes; ``frozen`` is the few-shot curve and nearest neighbours.
+        pool: Images of each split that are used at most by probes of cached features.
+        draws: Few-shot subsets per shot.
+        seed: Of what is trained.
+        epochs: Of what is trained; None for each probe's own.
+        side: Input side of the encoder, pixels; None for its own.
+        stored: Side at which images are kept, pixels, where they are smaller than the input and are
+            to be enlarged; None to refuse such images.
+        supervised: Whether the same encoder is trained on the labels, as a control.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        max_bad: Largest share of unusable files that is tolerated.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: str
+    data: str = "scenes"
+    kinds: tuple[str, ...] = (FROZEN,)
+    pool: int = POOL
+    draws: int = 10
+    seed: int = 0
+    epochs: int | None = None
+    side: int | None = None
+    stored: int | None = None
+    supervised: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_bad: float = 0.01
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an inquiry found.
+
+    Args:
+        path: The file it lies in.
+        content: What is in it.
+        reused: Whether it had been found before.
+    """
+
+    path: Path
+    content: dict[str, Any]
+    reused: bool
+
+
+def check(inquiry: Inquiry) -> None:
+    """Refuse what cannot be, before anything is loaded.
+
+    Raises:
+        UsageError: An unknown probe, or a number out of its range.
+    """
+    for kind in inquiry.kinds:
+        if kind not in KINDS:
+            raise UsageError(unknown("probe", kind, KINDS))
+    ranges = {
+        "--pool": (inquiry.pool, 1),
+        "--draws": (inquiry.draws, 1),
+        "--seed": (inquiry.seed, 0),
+        "--epochs": (inquiry.epochs, 1),
+        "--side": (inquiry.side, 1),
+        "--enlarge-from": (inquiry.stored, 8),
+    }
+    for option, (value, low) in ranges.items():
+        if value is not None and value < low:
+            raise UsageError(f"{option} {value} is out of range: choose at least {low}.")
+
+
+def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) -> Found:
+    """Probe an encoder, or read what was found before.
+
+    Args:
+        inquiry: What is asked.
+        store: Where runs, and packed data sets, live.
+        out: Folder for the findings (default: the run's, or ``probes`` for checkpoints of others).
+        progress: Told how far it is.
+
+    Raises:
+        MaskbenchError: With what happened, where, and what to do.
+    """
+    check(inquiry)
+    device = pick_device(inquiry.device)
+    opened = open_backbone(inquiry.encoder, store, device, inquiry.side)
+    run = None if inquiry.encoder.startswith(OTHERS) else store.find(inquiry.encoder)
+    for note in opened.notes:
+        progress.note(note)
+    backbone = opened.backbone
+    images = open_data(
+        inquiry.data,
+        inquiry.stored or backbone.side,
+        store.home / "data",
+        inquiry.max_bad,
+        progress,
+    )
+    task = task_of(images, inquiry.pool)
+    for note in task.notes:
+        progress.note(note)
+    facts = {
+        **inquiry.model_dump(mode="json", exclude={"encoder", "data", "device"}),
+        "encoder": digest(backbone),
+        "data": images.fingerprint,
+        "device": device,
+    }
+    mark = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
+    beside = run is not None and out is None
+    folder = run / FOLDER if run is not None and out is None else out or Path(FOLDER)
+    words = [images.name] if beside else [backbone.name, images.name]
+    stem = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(words)).strip("-.")[:100]
+    path = folder / f"{stem}-{mark}.json"
+    if path.exists():
+        return Found(path, read(path), reused=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(unwritten(folder, error)) from error
+    with lock.hold(folder):
+        content = _ask(inquiry, opened, run, images, task, progress)
+        write_json(path, {**content, "asked": facts})
+    return Found(path, read(path), reused=False)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What was found.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        found = parse(read_text(path.parent, path.name))
+        if found["schema"] != SCHEMA:
+            raise ValueError(f"schema {plain(found['schema'])[:40]}, this maskbench reads {SCHEMA}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} cannot be read ({error}). Remove it to probe again.") from error
+    content: dict[str, Any] = found
+    return content
+
+
+def _ask(
+    inquiry: Inquiry,
+    opened: Opened,
+    run: Path | None,
+    images: Images,
+    task: Task,
+    progress: Progress,
+) -> dict[str, Any]:
+    backbone = opened.backbone
+    rows: list[dict[str, Any]] = []
+    controls: list[dict[str, Any]] = []
+    facts: dict[str, Any] = {"duplicates": task.duplicates, "notes": list(task.notes)}
+    manifest: dict[str, Any] | None = None
+    for kind in inquiry.kinds:
+        if kind == FROZEN:
+            found = _frozen(inquiry, opened.backbone, run, images, task, progress)
+            rows += found.rows
+            controls += found.controls
+            facts, manifest = found.facts, found.manifest
+        else:
+            settings = deep.Settings(epochs=inquiry.epochs, pool=inquiry.pool)
+            own = deep.KINDS[kind]
+            rows += own(backbone, images, task, inquiry.seed, settings, progress)
+    return {
+        "schema": SCHEMA,
+        "encoder": {"name": backbone.name, "prior": backbone.prior, "notes": list(opened.notes)},
+        "data": {
+            "name": images.name,
+            "fingerprint": images.fingerprint,
+            "classes": list(images.classes),
+            "train": len(images.train),
+            "test": len(task.test.split),
+            "pool": len(task.train.positions),
+            "scored": len(task.test.positions),
+        },
+        "chance": 1 / len(images.classes),
+        "probing": facts,
+        "rows": rows,
+        "controls": controls,
+        "manifest": manifest,
+        "provenance": {**provenance.provenance(backbone.device.type), "finished": provenance.now()},
+    }
+
+
+def _frozen(
+    inquiry: Inquiry,
+    backbone: Backbone,
+    run: Path | None,
+    images: Images,
+    task: Task,
+    progress: Progress,
+) -> Scored:
+    """Few-shot curve and nearest neighbours, beside all controls that there are."""
+    record = read_record(run) if run else None
+    start = untrained(backbone, record["seed"] if record else inquiry.seed)
+    controls = {"untrained": start} if start else {}
+    if inquiry.supervised:
+        controls["supervised"] = _supervised(backbone, record, images, progress)
+    kept = Cache(run / FEATURES if run else None)
+    return score(
+        backbone, task, draws=inquiry.draws, controls=controls, cache=kept, progress=progress
+    )
+
+
+def _supervised(
+    backbone: Backbone, record: Mapping[str, Any] | None, images: Images, progress: Progress
+) -> Backbone:
+    if record is None:
+        raise UsageError(
+            "--supervised trains a run's encoder on the labels for as many images as that run saw: "
+            "it needs a run, not a checkpoint of others."
+        )
+    settings = RunSettings.model_validate(record["settings"])
+    shape, seen = preset(settings.model).shape, int(record["ledger"]["images"])
+    trained = supervised(shape, images.train, settings, seen, progress)
+    return of_encoder(trained, "supervised encoder")
