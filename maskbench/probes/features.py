@@ -145,7 +145,8 @@ def finite(features: F) -> F:
     Raises:
         DivergedError: One of them is NaN or infinite.
     """
-    broken = int((~np.isfinite(features)).any(1).sum())
+    parts = (features[start : start + 4096] for start in range(0, len(features), 4096))
+    broken = sum(int((~np.isfinite(part)).any(1).sum()) for part in parts)  # may be memory-mapped
     if broken:
         raise DivergedError(
             f"features of {broken} of {len(features)} images are not finite: the encoder has "

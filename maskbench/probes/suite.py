@@ -79,7 +79,7 @@ def nearest(
     train: Features, test: Features, train_labels: Labels, test_labels: Labels, classes: int
 ) -> Row:
     """The row of the nearest-neighbour probe."""
-    right = knn(train, train_labels, test, classes) == test_labels
+    right = knn(train, train_labels, test, classes, ks=(K,))[K] == test_labels
     row = {"probe": f"knn{K}", "accuracy": float(right.mean()), "n_train": len(train)}
     return {**row, "k": min(K, len(train)), "T": TEMPERATURE}
 
