@@ -191,15 +191,7 @@ def test_knn_equals_scikit_learn(k: int) -> None:
         min(k, 200), metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07)
     ).fit(train - train.mean(0), labels)
     expected = reference.predict(test - train.mean(0))
-    assert (knn(train, labels, test, 5, k=k) == expected).all()
-
-
-def test_knn_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    train, labels = clusters(20, 1.0)
-    test, _ = clusters(9, 1.0, seed=1)
-    whole = knn(train, labels, test, 4)
-    monkeypatch.setattr("maskbench.probes.knn._CHUNK_BYTES", 16 * len(train) * 7)
-    assert (knn(train, labels, test, 4) == whole).all()
+    assert (knn(train, labels, test, 5, ks=(k,))[k] == expected).all()
 
 
 def test_ties_go_to_the_closer_then_the_smaller_class() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from maskbench.probes.backbone import Backbone
 
 FEATURES = ("patchmean", "cls", "cls+patchmean")
-CHUNK = 128
+CHUNK, BLOCK = 128, 4096
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32] | Floats
 F = TypeVar("F", bound=NDArray[np.floating[Any]])
@@ -175,7 +175,8 @@ def finite(features: F) -> F:
     Raises:
         DivergedError: One of them is NaN or infinite.
     """
-    broken = _broken(features)
+    parts = (features[start : start + BLOCK] for start in range(0, len(features), BLOCK))
+    broken = sum(_broken(part) for part in parts)  # may be memory-mapped
     if broken:
         raise DivergedError(_not_finite(broken, len(features)))
     return features

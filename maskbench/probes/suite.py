@@ -11,9 +11,8 @@ from maskbench.errors import DataError
 from maskbench.events import Progress, Silent
 from maskbench.probes.features import Features
 from maskbench.probes.fewshot import DRAWS, SHOTS, Labels, Subset, draws_of, few_shot
-from maskbench.probes.knn import TEMPERATURE, knn
+from maskbench.probes.knn import KS, TEMPERATURE, knn
 
-NEIGHBOURS = (1, 20)
 PRIMARY = "patchmean"
 Row = dict[str, Any]
 """One fit. Every row has the keys of ``COLUMNS``; None where a key does not apply."""
@@ -95,7 +94,7 @@ def nearest(
     train: Features, test: Features, train_labels: Labels, test_labels: Labels, classes: int
 ) -> list[Row]:
     """The rows of the nearest-neighbour probes."""
-    found = knn(train, train_labels, test, classes, ks=NEIGHBOURS)
+    found = knn(train, train_labels, test, classes, ks=KS)
     return [
         {
             "probe": f"knn{k}",
