@@ -8,7 +8,7 @@ import numpy as np
 from maskbench.errors import DataError
 from maskbench.events import Progress, Silent
 from maskbench.probes.features import Features
-from maskbench.probes.fewshot import DRAWS, SHOTS, Labels, class_order, few_shot, subsets
+from maskbench.probes.fewshot import DRAWS, SHOTS, Labels, class_order, draws_of, few_shot
 from maskbench.probes.knn import TEMPERATURE, K, knn
 
 POOL_LIMIT = 10_000
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 COLUMNS = (
     *("probe", "feature", "shots", "draw", "accuracy", "n_train", "n_test", "classes"),
-    *("C", "n_iter", "converged", "k", "T"),
+    *("macro_accuracy", "nll", "ece", "C", "n_iter", "converged", "k", "T"),
 )
 
 
@@ -40,7 +40,7 @@ def run_suite(
         ids: A stable id per image of the train pool.
         classes: Class names in label order.
         dataset: Name of the data set, part of the key of a subset.
-        draws: Few-shot subsets per shot.
+        draws: Few-shot subsets per shot; twice as many at one shot.
         shots: Labelled images per class; those that do not fit are dropped with a message.
         progress: Told which features are done, and what is dropped.
 
@@ -58,10 +58,7 @@ def run_suite(
     dropped = dropped_shots(train_labels, classes, shots)
     if dropped:
         progress.message(dropped)
-    chosen = [
-        subsets(ids, train_labels, classes, dataset=dataset, draw=draw, shots=shots)
-        for draw in range(draws)
-    ]
+    chosen = draws_of(ids, train_labels, classes, dataset=dataset, draws=draws, shots=shots)
     shared = {"n_test": len(test_labels), "classes": len(classes)}
     rows: list[Row] = []
     progress.start("probes", len(features), "features")
