@@ -59,13 +59,18 @@ def ours(pool: Floats, queries: Floats, labels: Labels, draws: list[Subset]) -> 
     """Classes found, (draws * images,) for every shot."""
     features, asked = torch.from_numpy(pool), torch.from_numpy(queries)
     names, strengths = torch.from_numpy(labels), torch.tensor([fewshot.C], dtype=torch.float64)
-    found = []
-    for shots in fewshot.SHOTS:
-        rows = torch.from_numpy(np.stack([draw[shots] for draw in draws]))
-        fits = solve(features, names, rows, CLASSES, strengths=strengths)
+    found = {}
+    for group in ((1, 2, 4), (8, 16)):  # as ``few_shot`` does
+        chosen = [torch.from_numpy(draw[shots]) for shots in group for draw in draws]
+        rows = torch.nn.utils.rnn.pad_sequence(chosen, batch_first=True, padding_value=-1)
+        given = (rows >= 0).double()
+        fits = solve(
+            features, names, rows.clamp(min=0), CLASSES, strengths=strengths, weights=given
+        )
         scores = fits.weights[:, 0] @ asked.T + fits.intercepts[:, 0, :, None]
-        found.append(scores.argmax(1).numpy().ravel())
-    return found
+        of_shots = scores.argmax(1).numpy().reshape(len(group), -1)
+        found |= dict(zip(group, of_shots, strict=True))
+    return [found[shots] for shots in fewshot.SHOTS]
 
 
 def theirs(pool: Floats, queries: Floats, labels: Labels, draws: list[Subset]) -> list[Labels]:

@@ -51,7 +51,7 @@ class Problems:
     gradient: Tensor = field(init=False)
     value: Tensor = field(init=False)
     spread: Tensor = field(init=False)
-    past: list[tuple[Tensor, Tensor, Tensor]] = field(init=False, default_factory=list)
+    past: list[tuple[Tensor, Tensor]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         count, classes, _ = self.logits.shape
@@ -62,14 +62,14 @@ class Problems:
 
     def steepness(self) -> Tensor:
         """Length of each gradient, (problems,)."""
-        return torch.linalg.vector_norm(self.gradient * self.reach, dim=(1, 2))
+        return (self.gradient * self.reach).square().sum((1, 2)).sqrt()
 
     def keep(self, which: Tensor) -> None:
         """Forget all problems but these positions, (fewer problems,)."""
         for entry in fields(self):
             if entry.name != "past":
                 setattr(self, entry.name, getattr(self, entry.name)[which])
-        self.past = [(step[which], change[which], rate[which]) for step, change, rate in self.past]
+        self.past = [(step[which], change[which]) for step, change in self.past]
 
     def step(self) -> Tensor:
         """One iteration of each.
@@ -85,8 +85,8 @@ class Problems:
         self._look(chances)
         change = self.gradient - before
         product = _dot(step, change)
-        rate = torch.where(product > 0, 1 / product, 0)  # zero: nothing learnt from this step
-        self.past = [*self.past, (step, change, rate)][-HISTORY:]
+        unit = product.rsqrt().where(product > 0, 0)  # zero: nothing learnt from this step
+        self.past = [*self.past, (step.mul_(unit), change.mul_(unit))][-HISTORY:]
         return length[:, 0, 0] > 0
 
     def _look(self, chances: Tensor) -> None:
@@ -101,15 +101,16 @@ class Problems:
         scale = 1 / (self.penalty + self.spread * self.spectrum + _TINY)
         found = -self.gradient
         parts = []
-        for step, change, rate in reversed(self.past):
-            parts.append(rate * _dot(step, found))
+        for step, change in reversed(self.past):
+            parts.append(_dot(step, found))
             found.addcmul_(parts[-1], change, value=-1)
         found *= scale
         if self.past:
-            _, change, rate = self.past[-1]
-            found *= torch.where(rate > 0, 1 / (rate * _dot(change, scale * change)), 1)
-        for step, change, rate in self.past:
-            found.addcmul_(parts.pop().addcmul(rate, _dot(change, found), value=-1), step)
+            _, change = self.past[-1]
+            size = _dot(change, scale * change)
+            found *= size.reciprocal().where(size > 0, 1)
+        for step, change in self.past:
+            found.addcmul_(parts.pop() - _dot(change, found), step)
         return found
 
     def _search(self, direction: Tensor) -> tuple[Tensor, Tensor]:

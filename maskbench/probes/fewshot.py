@@ -6,7 +6,7 @@ files nor on other classes nor on any random number generator.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ WEAKER, STRONGER = "-C/10", "-Cx10"
 Row = dict[str, Any]
 Labels = NDArray[np.int64]
 Subset = Mapping[int, Labels]
+_Fit = tuple[int, int, Labels]  # shots, draw, positions
 
 
 def class_order(texts: Iterable[str], labels: Labels, classes: int) -> tuple[Labels, Labels]:
@@ -156,18 +157,29 @@ def few_shot(
     fitter = Classifiers(train, test, train_labels, test_labels, device=device)
     strengths = strengths_of(LOGREG, strength, sensitivity=sensitivity)
     rows = []
-    for shots in sorted({shots for subset in draws for shots in subset}):
-        chosen = {draw: subset[shots] for draw, subset in enumerate(draws) if shots in subset}
-        heads = [{"shots": shots, "draw": d, "n_train": len(some)} for d, some in chosen.items()]
-        places = _padded(list(chosen.values())).to(device)
+    every = [(n, draw, subset[n]) for draw, subset in enumerate(draws) for n in subset]
+    for alike in _alike(sorted(every, key=lambda fit: fit[:2])):
+        places = _padded([chosen for _, _, chosen in alike]).to(device)
         found = fitter.logistic(places, strengths, MAX_ITERATIONS)
         found[NCM] = fitter.class_means(places)
         rows += [
-            {"probe": probe, **head, **marks[at]}
-            for at, head in enumerate(heads)
+            {"probe": probe, "shots": n, "draw": draw, "n_train": len(chosen), **marks[at]}
+            for at, (n, draw, chosen) in enumerate(alike)
             for probe, marks in found.items()
         ]
     return rows
+
+
+def _alike(every: Sequence[_Fit]) -> Iterator[list[_Fit]]:
+    """Cut subsets, in order of size, where one is over four times as large as its group's first.
+
+    Side by side the smaller are filled up, which costs less than more rounds of small steps.
+    """
+    start = 0
+    for end in range(1, len(every) + 1):
+        if end == len(every) or len(every[end][2]) > 4 * len(every[start][2]):
+            yield list(every[start:end])
+            start = end
 
 
 def full_data(
