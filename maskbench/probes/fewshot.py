@@ -6,16 +6,18 @@ files nor on other classes nor on any random number generator.
 """
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 from maskbench.errors import DataError
-from maskbench.probes.features import Features, Floats, standardise
+from maskbench.probes.classifiers import Classifiers
+from maskbench.probes.features import Features
+from maskbench.probes.logistic import MAX_ITERATIONS
 
 SHOTS = (1, 2, 4, 8, 16)
 DRAWS = 10
@@ -27,11 +29,14 @@ Chosen among 1 to 10,000 by the mean accuracy over shots and 4 draws of features
 has touched: raw pixels and an untrained encoder's, on scenes, CIFAR-10 and scikit-learn's digits:
 30.6, 32.1, 32.6, 32.6, 32.4 %. The smaller of the two best takes fewer iterations.
 """
-TOLERANCE = 1e-6
-MAX_ITERATIONS = 2000
+LOGREG, NCM, FULL = "logreg", "ncm", "logreg-full"
+WEAKER, STRONGER = "-C/10", "-Cx10"
+"""What follows a probe's name where C is a tenth, or ten times as much: ``logreg-C/10``."""
 
+Row = dict[str, Any]
 Labels = NDArray[np.int64]
 Subset = Mapping[int, Labels]
+_Fit = tuple[int, int, Labels]  # shots, draw, positions
 
 
 def class_order(texts: Iterable[str], labels: Labels, classes: int) -> tuple[Labels, Labels]:
@@ -86,6 +91,39 @@ def subsets(
     return {n: order[first + np.arange(n)].ravel() for n in shots if n <= counts.min()}
 
 
+def draws_of(
+    ids: Sequence[str],
+    labels: Labels,
+    classes: Sequence[str],
+    *,
+    dataset: str,
+    draws: int = DRAWS,
+    shots: Sequence[int] = SHOTS,
+) -> list[Subset]:
+    """Subsets of all draws; as many again at one image per class, where draws differ most.
+
+    Args:
+        ids: A stable id per train image.
+        labels: (images,), positions in ``classes``.
+        classes: Class names.
+        dataset: Name of the data set, part of the key.
+        draws: How many draws have all shots.
+        shots: Images per class; those that a class cannot fill are left out for all.
+
+    Returns:
+        ``draws`` subsets of all shots, then as many of one shot if that is among them.
+
+    Raises:
+        DataError: Two images share an id.
+    """
+    single = [shot for shot in shots if shot == 1]
+    wanted = [*[shots] * draws, *[single] * (draws * len(single))]
+    return [
+        subsets(ids, labels, classes, dataset=dataset, draw=draw, shots=some)
+        for draw, some in enumerate(wanted)
+    ]
+
+
 def few_shot(
     train: Features,
     test: Features,
@@ -94,85 +132,119 @@ def few_shot(
     *,
     draws: Sequence[Subset],
     strength: float = C,
-) -> list[dict[str, Any]]:
-    """Fit and score both few-shot probes on every subset.
-
-    The matrices are too small to share between cores: on a busy machine a thread per core spends
-    its time waiting for the others. So linear algebra takes one core until this returns.
+    sensitivity: bool = False,
+    device: torch.device | str = "cpu",
+) -> list[Row]:
+    """Fit and score the few-shot probes on every subset.
 
     Args:
         train: The unlabelled pool, (train images, D).
         test: (test images, D).
         train_labels: (train images,); only those of the subsets are looked at.
         test_labels: (test images,).
-        draws: Subsets of each draw, made by ``subsets``.
+        draws: Subsets of each draw, as from ``draws_of``.
         strength: Scikit-learn's C, the same at every shot.
+        sensitivity: Whether C / 10 and 10 C are tried too.
+        device: Where to compute, in float64.
 
     Returns:
-        Two rows per subset, ``logreg`` and ``ncm``.
+        By shots and draws, of every subset a row of ``logreg``, with ``sensitivity`` of
+        ``logreg-C/10`` and ``logreg-Cx10``, and one of ``ncm``.
 
     Raises:
         DivergedError: A feature is not finite.
     """
-    pool, queries = standardise(train, test)
+    fitter = Classifiers(train, test, train_labels, test_labels, device=device)
+    strengths = strengths_of(LOGREG, strength, sensitivity=sensitivity)
     rows = []
-    with threadpool_limits(1, user_api="blas"):
-        for draw, subset in enumerate(draws):
-            for shots, chosen, labelled, projected in _in_span(pool, queries, subset):
-                shared = {"shots": shots, "draw": draw, "n_train": len(chosen)}
-                labels = train_labels[chosen]
-                found, fit = logistic_regression(labelled, labels, projected, strength)
-                score = float((found == test_labels).mean())
-                rows.append({"probe": "logreg", **shared, "accuracy": score, **fit})
-                score = float((class_means(labelled, labels, projected) == test_labels).mean())
-                rows.append({"probe": "ncm", **shared, "accuracy": score})
+    every = [(n, draw, subset[n]) for draw, subset in enumerate(draws) for n in subset]
+    for alike in _alike(sorted(every, key=lambda fit: fit[:2])):
+        places = _padded([chosen for _, _, chosen in alike]).to(device)
+        found = fitter.logistic(places, strengths, MAX_ITERATIONS)
+        found[NCM] = fitter.class_means(places)
+        rows += [
+            {"probe": probe, "shots": n, "draw": draw, "n_train": len(chosen), **marks[at]}
+            for at, (n, draw, chosen) in enumerate(alike)
+            for probe, marks in found.items()
+        ]
     return rows
 
 
-def _in_span(
-    pool: Floats, queries: Floats, subset: Subset
-) -> Iterator[tuple[int, Labels, Floats, Floats]]:
-    """Every shot of a draw, with its images and the queries in the span of the draw's images.
+def _alike(every: Sequence[_Fit]) -> Iterator[list[_Fit]]:
+    """Cut subsets, in order of size, where one is over four times as large as its group's first.
 
-    The minimum of a logistic regression with an L2 penalty lies in that span whatever the other
-    dimensions (the representer theorem), and so do class means: results are the same, and raw
-    pixels take a sixth of the time.
-
-    Yields:
-        Shots, positions, and coordinates of the labelled images and of the queries.
+    Side by side the smaller are filled up, which costs less than more rounds of small steps.
     """
-    if subset:
-        basis = np.linalg.qr(pool[subset[max(subset)]].T)[0]
-        projected = queries @ basis
-        for shots, chosen in subset.items():
-            yield shots, chosen, pool[chosen] @ basis, projected
+    start = 0
+    for end in range(1, len(every) + 1):
+        if end == len(every) or len(every[end][2]) > 4 * len(every[start][2]):
+            yield list(every[start:end])
+            start = end
 
 
-def logistic_regression(
-    labelled: Floats, labels: Labels, queries: Floats, strength: float
-) -> tuple[Labels, dict[str, Any]]:
-    """Multinomial logistic regression with an L2 penalty and an intercept, solved by L-BFGS.
+def full_data(
+    train: Features,
+    test: Features,
+    train_labels: Labels,
+    test_labels: Labels,
+    *,
+    strength: float = C,
+    sensitivity: bool = False,
+    device: torch.device | str = "cpu",
+) -> list[Row]:
+    """Logistic regression on all of the train pool, no linear probing in MAE's sense.
+
+    Args:
+        train: (train images, D).
+        test: (test images, D).
+        train_labels: (train images,).
+        test_labels: (test images,).
+        strength: Scikit-learn's C.
+        sensitivity: Whether C / 10 and 10 C are tried too.
+        device: Where to compute, in float64.
 
     Returns:
-        The class of every query, and the fit's ``C``, ``n_iter`` and ``converged``.
+        A row of ``logreg-full``; with ``sensitivity`` two more.
+
+    Raises:
+        DivergedError: A feature is not finite.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=MAX_ITERATIONS)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(labelled, labels)
-    converged = not any(issubclass(w.category, ConvergenceWarning) for w in caught)
-    fit = {"C": strength, "n_iter": int(np.max(model.n_iter_)), "converged": converged}
-    found: Labels = np.asarray(model.predict(queries), np.int64)
-    return found, fit
+    fitter = Classifiers(train, test, train_labels, test_labels, device=device)
+    strengths = strengths_of(FULL, strength, sensitivity=sensitivity)
+    found = fitter.logistic(
+        torch.arange(len(train), device=device)[None], strengths, MAX_ITERATIONS
+    )
+    head = {"shots": None, "draw": None, "n_train": len(train)}
+    return [{"probe": probe, **head, **marks} for probe, (marks,) in found.items()]
 
 
-def class_means(labelled: Floats, labels: Labels, queries: Floats) -> Labels:
-    """The class whose mean has the largest cosine with a query; it has nothing to tune."""
-    names, which = np.unique(labels, return_inverse=True)
-    means = np.eye(len(names))[which].T @ labelled
-    means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    found: Labels = names[(queries @ means.T).argmax(1)]
-    return found
+def strengths_of(name: str, strength: float, *, sensitivity: bool) -> dict[str, float]:
+    """Names of probes and their C: one, or with ``sensitivity`` three."""
+    others = {name + WEAKER: strength / 10, name + STRONGER: strength * 10}
+    return {name: strength} | (others if sensitivity else {})
+
+
+def fs_aulc(accuracy_by_shot: Mapping[int, float], chance: float) -> float:
+    """Area under the few-shot curve over the logarithm of shots: one number to rank by.
+
+    Args:
+        accuracy_by_shot: Mean accuracy at each shot, 0 to 1; shots a factor of two apart.
+        chance: Accuracy of guessing, 1 / classes.
+
+    Returns:
+        The mean of (accuracy - chance) / (1 - chance): 0 for guessing, 1 for no mistakes.
+
+    Raises:
+        ValueError: There are no shots.
+    """
+    if not accuracy_by_shot:
+        raise ValueError("no shots, so no area under their curve")
+    return sum((a - chance) / (1 - chance) for a in accuracy_by_shot.values()) / len(
+        accuracy_by_shot
+    )
+
+
+def _padded(chosen: Sequence[Labels]) -> Tensor:
+    """Subsets as rows of one tensor, the shorter ones filled up with -1."""
+    parts = [torch.from_numpy(some) for some in chosen]
+    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True, padding_value=-1)
