@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from maskbench.probes.descent import HISTORY, Problems
+from maskbench.probes.lbfgs import HISTORY, Problems
 
 TOLERANCE = 1e-7
 """A tenth of what is usual for scikit-learn: at C = 1,000 the usual lets 3 of 10,000 predictions
