@@ -26,6 +26,7 @@ from maskbench.trust import inside, plain
 KINDS = "RUN, timm:NAME, timm:NAME@FILE, mae:FILE, mae:FILE#heads=N"
 SIZES = ("image", "patch", "width", "depth")
 HEADER = 2**20
+LEAST_SIDE, MOST_SIDE = 8, 4_096
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ def open_backbone(
         UsageError: Nothing has this name, it is not a whole encoder, or it cannot have that side.
         StoreError: The run's files are missing, damaged, or of another shape than it says.
     """
+    if side is not None and not LEAST_SIDE <= side <= MOST_SIDE:
+        raise UsageError(
+            f"nothing is probed at {side} px: from {LEAST_SIDE} to {MOST_SIDE:,}, a "
+            "multiple of the patch side."
+        )
     kind, colon, rest = text.partition(":")
     if kind == "timm" and rest:
         name, _, file = rest.partition("@")

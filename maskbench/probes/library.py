@@ -51,7 +51,7 @@ def network(
             else "They are downloaded at first use. Without a network, bring the file here and "
             f"give timm:{name}@FILE."
         )
-        sized = f" at {side} px" if side else ""
+        sized = f" at {side} px" if side is not None else ""
         raise UsageError(
             f"the weights of timm's {name} cannot be loaded{sized} from "
             f"{plain(file) or 'the model hub'} ({brief(error)}). {todo}"
