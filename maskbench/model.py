@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-import timm
 import torch
-from timm.data import resolve_model_data_config
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from maskbench.errors import UsageError, unknown
 from maskbench.mask import Mask, take
 from maskbench.shape import ModelShape
 
@@ -287,27 +284,3 @@ class MaskedAutoencoder(Encoder):
         variance, mean = torch.var_mean(pixels.float(), dim=-1, keepdim=True)
         target = (pixels - mean) / (variance + 1e-6).sqrt()
         return (prediction.float() - target).square().mean(-1)
-
-
-def pretrained(name: str, weights: str | None) -> tuple[nn.Module, Mapping[str, Any]]:
-    """A network of the timm library without its head, and how it wants its images.
-
-    Args:
-        name: Its name in timm, such as ``vit_small_patch16_224.dino``.
-        weights: A file of weights; None to take them from the model hub.
-
-    Raises:
-        UsageError: No such model.
-        Exception: Its weights cannot be had or do not fit; many kinds.
-    """
-    if not timm.is_model(name):
-        told, _, _ = unknown("timm model", name, timm.list_models()).partition(" Known:")
-        raise UsageError(f"{told} timm.list_models() names them all.")
-    where: Any = {"pretrained_cfg_overlay": {"file": weights}} if weights else {}
-    with torch.random.fork_rng(devices=[]):
-        module: Any = timm.create_model(
-            name, pretrained=True, **where
-        )  # with its head: all must fit
-        module.reset_classifier(0)
-    config: Mapping[str, Any] = resolve_model_data_config(module)
-    return module.eval(), config

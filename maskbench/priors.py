@@ -4,32 +4,28 @@
 encoder that was trained before, whose cost and origin go to the record.
 """
 
-import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskbench import results, seeds
+from maskbench import seeds
 from maskbench.context import Features
 from maskbench.data.source import Split
 from maskbench.errors import StoreError, UsageError, unknown
 from maskbench.events import Progress
-from maskbench.model import Encoder, pretrained
 from maskbench.probes.backbone import of_encoder
 from maskbench.probes.features import centre_crop, describe, pixels
+from maskbench.probes.foreign import run_encoder
+from maskbench.probes.library import network, resized
 from maskbench.results import read_record
 from maskbench.shape import blocks_forward, linear_flops
 from maskbench.spec import preset
-from maskbench.trust import inside, plain
 
 KINDS = ("pixels-pca", "hog", "checkpoint:RUN", "timm:NAME", "timm:NAME@WEIGHTS_FILE")
 COMPONENTS = 32
@@ -154,21 +150,11 @@ def _checkpoint(folder: Path, split: Split, device: torch.device, progress: Prog
             f"features checkpoint:{folder}: that encoder reads {shape.image} px, these images have "
             f"{split.side} px. Choose a run of a smaller model preset."
         )
-    encoder: Any = Encoder(shape).to_empty(device=device)
     try:
-        path = inside(folder, results.ENCODER)
-        weights = load_file(path, device=str(device))
-        if not all(value.is_floating_point() for value in weights.values()):
-            raise ValueError("not all weights are real floating-point numbers")
-        encoder.load_state_dict(weights)
-    except (OSError, StoreError, SafetensorError, RuntimeError, ValueError, TypeError) as error:
-        raise UsageError(
-            f"features checkpoint:{folder}: its {results.ENCODER} cannot be used "
-            f"({_brief(error)}). Run it again with --fresh, or choose another run."
-        ) from error
-    values = describe(
-        of_encoder(encoder, record["id"]), split.images, every_layer=False, progress=progress
-    ).feature("patchmean")
+        encoder = of_encoder(run_encoder(folder, shape, device), record["id"])
+    except StoreError as error:
+        raise UsageError(f"features checkpoint:{folder}: {error}") from error
+    found = describe(encoder, split.images, every_layer=False, progress=progress)
     forward = linear_flops(shape.patches, shape.patch_values, shape.width)
     forward += blocks_forward(shape.depth, shape.patches + 1, shape.width)
     older = record["strategy"].get("prior")
@@ -183,21 +169,21 @@ def _checkpoint(folder: Path, split: Split, device: torch.device, progress: Prog
         ),
     }
     prior = f"{prior}, which had used {older}" if older else prior
-    return Features(torch.from_numpy(values), prior, flops)
+    return Features(torch.from_numpy(found.feature("patchmean")), prior, flops)
 
 
 def _timm(text: str, split: Split, side: int, device: torch.device, progress: Progress) -> Features:
     """Pooled features of a network of the timm library."""
     name, _, file = text.partition("@")
-    network, wants = _network(name, file)
-    network.to(device)
+    model, wants = network(name, file)
+    model.to(device)
     size, mean, deviation = int(wants["input_size"][-1]), wants["mean"], wants["std"]
 
     @torch.no_grad()
     def describe(images: Any) -> Floats:
         cut = torch.from_numpy(np.ascontiguousarray(centre_crop(images, side)))
         shown = resized(cut.to(device).permute(0, 3, 1, 2).float() / 255, size, mean, deviation)
-        return np.asarray(network(shown).float().cpu().numpy())
+        return np.asarray(model(shown).float().cpu().numpy())
 
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         describe(split.images[:1])
@@ -205,66 +191,3 @@ def _timm(text: str, split: Split, side: int, device: torch.device, progress: Pr
     prior = f"timm {name}, weights trained outside this benchmark"
     flops = {"feature extraction": counter.get_total_flops() * len(split)}
     return Features(torch.from_numpy(values), prior, flops)
-
-
-def _brief(error: Exception) -> str:
-    """What went wrong, in one short line; torch and timm tell long stories of their weights."""
-    first = str(error).strip().partition("\n")[0].rstrip(".:")
-    return plain(f"{type(error).__name__}: {first}")[:200]
-
-
-def _network(name: str, file: str) -> tuple[nn.Module, Mapping[str, Any]]:
-    if file and not Path(file).is_file():
-        raise UsageError(
-            f"features timm:{name}@{file}: there is no file {file}. Give the path of a "
-            ".safetensors or .pth file, or leave it out, with the @, to download the weights."
-        )
-    if file and _compressed(file):
-        raise UsageError(
-            f"features timm:{name}@{file}: a compressed archive; torch.save compresses nothing, "
-            "and this could unpack to any size. Save the weights again as .safetensors."
-        )
-    try:
-        return pretrained(name, file or None)
-    except UsageError:
-        raise
-    except Exception as error:  # the hub, the network, the disk or the file: many kinds
-        why = _brief(error)
-        todo = (
-            "Give a file with weights of this very model."
-            if file
-            else "They are downloaded at first use. Without a network, bring the file here and "
-            f"give timm:{name}@FILE."
-        )
-        raise UsageError(
-            f"the weights of timm's {name} cannot be loaded from {file or 'the model hub'} "
-            f"({why}). {todo}"
-        ) from error
-
-
-def _compressed(file: str) -> bool:
-    """Whether it is a zip archive with anything in it that is compressed."""
-    try:
-        with zipfile.ZipFile(file) as found:
-            return any(item.compress_type != zipfile.ZIP_STORED for item in found.infolist())
-    except (OSError, zipfile.BadZipFile, ValueError):
-        return False
-
-
-def resized(
-    images: Tensor, side: int, mean: tuple[float, ...], deviation: tuple[float, ...]
-) -> Tensor:
-    """Images as a foreign network wants them.
-
-    Args:
-        images: Floats 0 to 1, (B, 3, height, width).
-        side: Its input side, pixels (bilinear, antialiased).
-        mean: What it subtracts per channel.
-        deviation: What it divides by.
-
-    Returns:
-        (B, 3, side, side).
-    """
-    sized = nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
-    centre, scale = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (mean, deviation))
-    return (sized - centre) / scale

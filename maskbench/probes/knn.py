@@ -101,7 +101,8 @@ def neighbours(
         DivergedError: A feature is not finite.
     """
     progress = progress or Silent()
-    finite(train), finite(test)
+    finite(train)
+    finite(test)
     centre = _mean(train) if centred else np.zeros(train.shape[1])
     k = min(k, len(train))
     at_once = max(1, COMPARED // ((k + SPARE) * train.shape[1]))
