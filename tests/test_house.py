@@ -41,14 +41,14 @@ ORDER_IN_RANK = {
     ("results", "errors"), ("results", "trust"), ("results", "record"), ("results", "files"),
     ("record", "trust"), ("trust", "errors"), ("files", "errors"), ("budget", "errors"),
     ("distributed", "team"), ("team", "errors"), ("checkpoint", "errors"), ("checkpoint", "files"),
-    ("checkpoint", "results"), ("probes", "data"),
+    ("checkpoint", "results"), ("probes", "data"), ("probes", "optim"),
 }  # fmt: skip
 ONLY = {
     "typer": {"cli"},
     "rich": {"cli/render.py", "cli/bars.py"},
     "matplotlib": {"figures", "report"},
     "seaborn": {"figures", "report"},
-    "timm": {"model.py"},
+    "timm": {"model.py", "probes/recipes.py"},
 }
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
