@@ -12,12 +12,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-from maskbench.probes.foreign import open_backbone
 
 from maskbench.data.scenes import DEVELOPMENT, generate
 from maskbench.probes.backbone import untrained
 from maskbench.probes.features import Features, describe, pixels
 from maskbench.probes.fewshot import draws_of, few_shot
+from maskbench.probes.foreign import open_backbone
 from maskbench.results import Store
 
 GRID = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)

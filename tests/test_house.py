@@ -48,7 +48,7 @@ ONLY = {
     "rich": {"cli/render.py", "cli/bars.py", "cli/accuracies.py"},
     "matplotlib": {"figures", "report"},
     "seaborn": {"figures", "report"},
-    "timm": {"model.py", "probes/library.py"},
+    "timm": {"model.py", "probes/library.py", "probes/recipes.py"},
 }
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from maskbench import seeds
-from maskbench.data import augment
 from maskbench.data.scenes import generate
 from maskbench.model import MaskedAutoencoder
 from maskbench.probes import fewshot
-from maskbench.probes.features import patch_mean, standardise
+from maskbench.probes.backbone import of_encoder
+from maskbench.probes.features import describe, standardise
 from maskbench.probes.fewshot import Subset
 from maskbench.probes.logistic import solve
 from maskbench.shape import PRESETS
@@ -51,7 +51,11 @@ def encoder() -> tuple[Floats, Floats, Labels]:
     shape = replace(PRESETS["nano"].shape, width=WIDTH)
     model = MaskedAutoencoder(shape, seeds.generator(0, "init"))
     train, test = generate(TRAIN, "train"), generate(TEST, "test")
-    pool, queries = (patch_mean(model, part.images, augment.normalise) for part in (train, test))
+    backbone = of_encoder(model, "untrained encoder")
+    pool, queries = (
+        describe(backbone, part.images, every_layer=False).feature("patchmean")
+        for part in (train, test)
+    )
     return pool.astype(np.float64), queries.astype(np.float64), train.labels
 
 

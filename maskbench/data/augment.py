@@ -58,7 +58,15 @@ def boxes(crops: Crops, side: int) -> Tensor:
     return torch.stack([crops.top, near, crops.top + crops.height, far], dim=1) / side
 
 
-def draw_crops(seed: int, epochs: Tensor, positions: Tensor, side: int, images: int) -> Crops:
+def draw_crops(
+    seed: int,
+    epochs: Tensor,
+    positions: Tensor,
+    side: int,
+    images: int,
+    *,
+    scale: tuple[float, float] = SCALE,
+) -> Crops:
     """Crops of torchvision's RandomResizedCrop distribution, keyed per image.
 
     Ten candidate sizes are drawn and the first that fits is used, else the whole image.
@@ -69,9 +77,10 @@ def draw_crops(seed: int, epochs: Tensor, positions: Tensor, side: int, images: 
         positions: Long, (images of the batch,): positions in the training set.
         side: Pixels along one side of a stored image.
         images: Size of the training set.
+        scale: Smallest and largest area of a crop, as shares of the image.
     """
     u = seeds.uniform(seeds.key(seed, "augment"), epochs * images + positions, 2 * TRIES + 3)
-    area = side * side * (SCALE[0] + (SCALE[1] - SCALE[0]) * u[:, :TRIES])
+    area = side * side * (scale[0] + (scale[1] - scale[0]) * u[:, :TRIES])
     aspect = torch.exp(LOG_ASPECT * (2 * u[:, TRIES : 2 * TRIES] - 1))
     width = (area * aspect).sqrt().round()
     height = (area / aspect).sqrt().round()
