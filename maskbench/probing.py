@@ -21,13 +21,13 @@ from maskbench.events import Progress
 from maskbench.files import unwritten
 from maskbench.plan import pick_device
 from maskbench.probes import deep
-from maskbench.probes.backbone import Backbone, of_encoder, untrained
+from maskbench.probes.backbone import of_encoder, untrained
 from maskbench.probes.cache import FOLDER as FEATURES
 from maskbench.probes.cache import Cache, digest
 from maskbench.probes.foreign import Opened, open_backbone
 from maskbench.probes.score import Scored, score
 from maskbench.probes.supervised import supervised
-from maskbench.probes.task import POOL, Task, task_of
+from maskbench.probes.task import POOL, task_of
 from maskbench.results import Store, read_record, write_json
 from maskbench.spec import RunSettings, preset
 from maskbench.trust import parse, plain, read_text
@@ -127,6 +127,11 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
     device = pick_device(inquiry.device)
     opened = open_backbone(inquiry.encoder, store, device, inquiry.side)
     run = None if inquiry.encoder.startswith(OTHERS) else store.find(inquiry.encoder)
+    if inquiry.supervised and run is None:
+        raise UsageError(
+            "--supervised trains a run's encoder on the labels for as many images as that run saw: "
+            "it needs a run, not a checkpoint of others."
+        )
     for note in opened.notes:
         progress.note(note)
     backbone = opened.backbone
@@ -159,7 +164,10 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
     except OSError as error:
         raise StoreError(unwritten(folder, error)) from error
     with lock.hold(folder):
-        content = _ask(inquiry, opened, run, images, task, progress)
+        cache = Cache(run / FEATURES if run else None)
+        asked = deep.Asked(backbone, task, inquiry.seed, inquiry.epochs, cache, progress)
+        record = read_record(run) if run else None
+        content = _Work(inquiry, opened, record, images, asked).answer()
         write_json(path, {**content, "asked": facts})
     return Found(path, read(path), reused=False)
 
@@ -180,79 +188,67 @@ def read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _ask(
-    inquiry: Inquiry,
-    opened: Opened,
-    run: Path | None,
-    images: Images,
-    task: Task,
-    progress: Progress,
-) -> dict[str, Any]:
-    backbone = opened.backbone
-    rows: list[dict[str, Any]] = []
-    controls: list[dict[str, Any]] = []
-    facts: dict[str, Any] = {"duplicates": task.duplicates, "notes": list(task.notes)}
-    manifest: dict[str, Any] | None = None
-    for kind in inquiry.kinds:
-        if kind == FROZEN:
-            found = _frozen(inquiry, opened.backbone, run, images, task, progress)
-            rows += found.rows
-            controls += found.controls
-            facts, manifest = found.facts, found.manifest
-        else:
-            settings = deep.Settings(epochs=inquiry.epochs, pool=inquiry.pool)
-            own = deep.KINDS[kind]
-            rows += own(backbone, images, task, inquiry.seed, settings, progress)
-    return {
-        "schema": SCHEMA,
-        "encoder": {"name": backbone.name, "prior": backbone.prior, "notes": list(opened.notes)},
-        "data": {
-            "name": images.name,
-            "fingerprint": images.fingerprint,
-            "classes": list(images.classes),
-            "train": len(images.train),
-            "test": len(task.test.split),
-            "pool": len(task.train.positions),
-            "scored": len(task.test.positions),
-        },
-        "chance": 1 / len(images.classes),
-        "probing": facts,
-        "rows": rows,
-        "controls": controls,
-        "manifest": manifest,
-        "provenance": {**provenance.provenance(backbone.device.type), "finished": provenance.now()},
-    }
+@dataclass(frozen=True)
+class _Work:
+    """What is asked, of whom, on what, and who watches."""
 
+    inquiry: Inquiry
+    opened: Opened
+    record: Mapping[str, Any] | None
+    images: Images
+    asked: deep.Asked
 
-def _frozen(
-    inquiry: Inquiry,
-    backbone: Backbone,
-    run: Path | None,
-    images: Images,
-    task: Task,
-    progress: Progress,
-) -> Scored:
-    """Few-shot curve and nearest neighbours, beside all controls that there are."""
-    record = read_record(run) if run else None
-    start = untrained(backbone, record["seed"] if record else inquiry.seed)
-    controls = {"untrained": start} if start else {}
-    if inquiry.supervised:
-        controls["supervised"] = _supervised(backbone, record, images, progress)
-    kept = Cache(run / FEATURES if run else None)
-    return score(
-        backbone, task, draws=inquiry.draws, controls=controls, cache=kept, progress=progress
-    )
+    def answer(self) -> dict[str, Any]:
+        """Everything that was found."""
+        task, backbone, images = self.asked.task, self.asked.backbone, self.images
+        facts: dict[str, Any] = {"duplicates": task.duplicates, "notes": list(task.notes)}
+        found: dict[str, Any] = {"probing": facts, "rows": [], "controls": [], "manifest": None}
+        for kind in self.inquiry.kinds:
+            if kind == FROZEN:
+                scored = self.frozen()
+                found |= {"probing": scored.facts, "manifest": scored.manifest}
+                found["rows"] += scored.rows
+                found["controls"] += scored.controls
+            else:
+                found["rows"] += deep.KINDS[kind](self.asked)
+        notes = list(self.opened.notes)
+        return {
+            "schema": SCHEMA,
+            "encoder": {"name": backbone.name, "prior": backbone.prior, "notes": notes},
+            "data": {
+                "name": images.name,
+                "fingerprint": images.fingerprint,
+                "classes": list(images.classes),
+                "train": len(images.train),
+                "test": len(task.test.split),
+                "pool": len(task.train.positions),
+                "scored": len(task.test.positions),
+            },
+            "chance": 1 / len(images.classes),
+            **found,
+            "provenance": {
+                **provenance.provenance(backbone.device.type),
+                "finished": provenance.now(),
+            },
+        }
 
-
-def _supervised(
-    backbone: Backbone, record: Mapping[str, Any] | None, images: Images, progress: Progress
-) -> Backbone:
-    if record is None:
-        raise UsageError(
-            "--supervised trains a run's encoder on the labels for as many images as that run saw: "
-            "it needs a run, not a checkpoint of others."
+    def frozen(self) -> Scored:
+        """Few-shot curve and nearest neighbours, beside all controls that there are."""
+        asked, record = self.asked, self.record
+        start = untrained(asked.backbone, record["seed"] if record else asked.seed)
+        controls = {"untrained": start} if start else {}
+        if self.inquiry.supervised and record:
+            settings = RunSettings.model_validate(record["settings"]).model_copy(
+                update={"device": asked.backbone.device.type}
+            )
+            shape, seen = preset(settings.model).shape, int(record["ledger"]["images"])
+            trained = supervised(shape, self.images.train, settings, seen, asked.progress)
+            controls["supervised"] = of_encoder(trained, "supervised encoder")
+        return score(
+            asked.backbone,
+            asked.task,
+            draws=self.inquiry.draws,
+            controls=controls,
+            cache=asked.cache,
+            progress=asked.progress,
         )
-    settings = RunSettings.model_validate(record["settings"])
-    shape, seen = preset(settings.model).shape, int(record["ledger"]["images"])
-    trained = supervised(shape, images.train, settings, seen, progress)
-    return of_encoder(trained, "supervised encoder")

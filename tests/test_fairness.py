@@ -21,13 +21,14 @@ from maskbench import registry, seeds
 from maskbench.contract.jobs import untrained
 from maskbench.contract.subject import rehearse
 from maskbench.data.source import Images, Split
-from maskbench.events import Silent
 from maskbench.job import Job
 from maskbench.model import MaskedAutoencoder
-from maskbench.probes import suite
+from maskbench.probes import fewshot
+from maskbench.probes.backbone import of_encoder
 from maskbench.probes.fewshot import Labels, subsets
 from maskbench.probes.score import score
 from maskbench.probes.suite import Row
+from maskbench.probes.task import task_of
 from maskbench.strategy import Batch, Context, DataView, Mask, MaskStrategy
 
 NAMES = [*(entry.name for entry in registry.entries()), "prototypes+clmae", "ratio+hpm"]
@@ -230,20 +231,21 @@ def probed(name: str, seed: int, streams: int) -> tuple[list[str], list[Row]]:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(suite, "subsets", listen)
-        encoders = {"patchmean": job.model, "untrained": untrained(SMALL, seed)}
-        rows = score(encoders, DATA, job.device, draws=2, progress=Silent())
-    return chosen, rows
+        patch.setattr(fewshot, "subsets", listen)
+        trained, start = of_encoder(job.model, name), of_encoder(untrained(SMALL, seed), "start")
+        found = score(trained, task_of(DATA), draws=2, controls={"untrained": start})
+    return chosen, [*found.rows, *found.controls]
 
 
 def controls(rows: list[Row]) -> str:
-    return json.dumps([row for row in rows if row["feature"] != "patchmean"])
+    return json.dumps([row for row in rows if row["feature"] in ("untrained", "pixels")])
 
 
 def test_contestants_are_probed_on_the_same_images_beside_the_same_controls() -> None:
     first, rows = probed("random", 0, streams=0)
-    assert len(set(first)) == 2
-    assert {row["feature"] for row in rows} == {"patchmean", "untrained", "pixels"}
+    assert len(set(first)) == 2 + 2  # one image per class has as many draws again
+    variants = {"patchmean", "cls", "cls+patchmean"}
+    assert {row["feature"] for row in rows} == {*variants, "untrained", "pixels"}
     for name in ("clmae", "prototypes"):
         same, others = probed(name, 0, streams=7)
         assert same == first

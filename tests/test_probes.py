@@ -11,11 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
 from maskbench.errors import DataError
-from maskbench.events import Silent
 from maskbench.probes import fewshot, suite
 from maskbench.probes.features import standardise
 from maskbench.probes.fewshot import subsets
 from maskbench.probes.knn import knn, vote
+from maskbench.probes.task import probe_pool
 
 CLASSES = ("ant", "bee", "cat", "dog")
 Labels = NDArray[np.int64]
@@ -43,14 +43,6 @@ def clusters(per_class: int, distance: float, seed: int = 0) -> tuple[Floats, La
 def toy_rows(train: Floats, test: Floats, labels: tuple[Labels, Labels], **options: Any) -> Any:
     ids = [f"{i}" for i in range(len(train))]
     return suite.run_suite({"x": (train, test)}, labels, ids, CLASSES, dataset="toy", **options)
-
-
-class Listener(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def message(self, text: str) -> None:
-        self.said.append(text)
 
 
 def test_subsets_are_nested_and_balanced() -> None:
@@ -93,21 +85,53 @@ def test_a_repeated_id_is_refused() -> None:
         draw([ids[1], *ids[1:]], labels)
 
 
-def test_shots_that_do_not_fit_are_dropped_aloud() -> None:
+def test_shots_that_do_not_fit_are_left_out_for_all() -> None:
     train, labels = clusters(20, 3.0)
     keep = np.arange(5, 80)
-    listener = Listener()
-    rows = toy_rows(train[keep], train, (labels[keep], labels), draws=1, progress=listener)
+    rows = toy_rows(train[keep], train, (labels[keep], labels), draws=1)
     assert {row["shots"] for row in rows if row["probe"] == "logreg"} == {1, 2, 4, 8}
-    assert len(listener.said) == 1
-    assert "at 16 images" in listener.said[0]
-    assert "'ant' has only 15" in listener.said[0]
 
 
-def test_no_few_shot_rows_when_a_class_is_missing_from_train() -> None:
-    train, labels = clusters(20, 3.0)
-    rows = toy_rows(train[20:], train, (labels[20:], labels), draws=1)
-    assert [row["probe"] for row in rows] == ["knn20"]
+def test_the_primary_feature_shows_what_hangs_on_c() -> None:
+    train, labels = clusters(20, 1.0)
+    found = suite.run_suite(
+        {name: (train, train) for name in ("patchmean", "cls")},
+        (labels, labels),
+        [f"{i}" for i in range(80)],
+        CLASSES,
+        dataset="toy",
+        draws=1,
+    )
+    tried = {(row["feature"], row["probe"]): row["C"] for row in found if row["C"]}
+    assert tried == {
+        ("patchmean", "logreg"): 100.0,
+        ("patchmean", "logreg-C/10"): 10.0,
+        ("patchmean", "logreg-Cx10"): 1000.0,
+        ("cls", "logreg"): 100.0,
+    }
+
+
+def test_few_neighbours_are_said_in_the_name() -> None:
+    train, labels = clusters(3, 1.0)
+    rows = toy_rows(train, train, (labels, labels), draws=1)
+    names = [row["metric"] for row in rows if row["probe"] == "knn20"]
+    assert names == ["knn20/k12/T0.07/cosine-centred/x/last"]
+
+
+def test_macro_accuracy_is_over_classes() -> None:
+    found, answers = np.array([0, 0, 0, 1, 1, 0]), np.array([0, 0, 0, 0, 1, 1])
+    assert suite.macro(found, answers) == pytest.approx((3 / 4 + 1 / 2) / 2)
+
+
+def test_the_manifest_names_the_labelled_images() -> None:
+    ids, labels = labelled(20)
+    draws = fewshot.draws_of(ids, labels, CLASSES, dataset="toy", draws=2)
+    found = suite.manifest(ids, draws)
+    assert [part["shots"] for part in found["draws"]] == [[1, 2, 4, 8, 16]] * 2 + [[1]] * 2
+    assert found["draws"][0]["ids"] == [ids[i] for i in draws[0][16]]
+    assert found["sha256"] == suite.manifest(ids, draws)["sha256"]
+    other = fewshot.draws_of(ids, labels, CLASSES, dataset="other", draws=2)
+    assert found["sha256"] != suite.manifest(ids, other)["sha256"]
 
 
 def test_one_class_is_refused() -> None:
@@ -134,8 +158,9 @@ def test_separable_features_need_one_image() -> None:
     train, labels = clusters(20, 60.0)
     train = train[:, :4]  # z-scores would make the others as loud as these
     rows = toy_rows(train, train, (labels, labels), draws=3)
-    assert {row["probe"] for row in rows} == {"logreg", "ncm", "knn20"}
+    assert {row["probe"] for row in rows} == {"logreg", "ncm", "knn1", "knn20"}
     assert {row["accuracy"] for row in rows} == {1.0}
+    assert [row["macro_accuracy"] for row in rows] == pytest.approx([1.0] * len(rows))
 
 
 def test_shuffled_labels_give_chance() -> None:
@@ -153,7 +178,11 @@ def test_rows_are_plain_and_complete() -> None:
     rows = toy_rows(train.astype(np.float32), train.astype(np.float32), (labels, labels), draws=2)
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
     assert {tuple(row) for row in rows} == {suite.COLUMNS}
-    assert len(rows) == 2 * (5 * 2 + 2) + 1  # one shot has as many draws again
+    assert len(rows) == 2 * (5 * 2 + 2) + 2  # one shot has as many draws again
+    assert {row["metric"] for row in rows} == {
+        *("logreg/C100/x/last", "ncm/x/last"),
+        *("knn1/T0.07/cosine-centred/x/last", "knn20/T0.07/cosine-centred/x/last"),
+    }
     assert rows[0]["C"] == fewshot.C
     assert all(row["converged"] for row in rows if row["probe"] == "logreg")
 
@@ -203,12 +232,12 @@ def test_ties_go_to_the_closer_then_the_smaller_class() -> None:
 
 def test_probe_pool_is_balanced_and_independent_of_order() -> None:
     ids, labels = labelled(40)
-    chosen = suite.probe_pool(ids, labels, 90)
+    chosen = probe_pool(ids, labels, 90)
     assert len(chosen) == 90
     assert (np.diff(chosen) > 0).all()
     assert sorted(np.bincount(labels[chosen])) == [22, 22, 23, 23]
     shuffled = np.random.default_rng(0).permutation(len(ids))
-    again = suite.probe_pool([ids[i] for i in shuffled], labels[shuffled], 90)
+    again = probe_pool([ids[i] for i in shuffled], labels[shuffled], 90)
     assert {ids[i] for i in chosen} == {ids[shuffled[i]] for i in again}
-    assert suite.probe_pool(ids, labels, 1000).tolist() == list(range(160))
-    assert len(suite.probe_pool(ids, labels, 3)) == 64
+    assert probe_pool(ids, labels, 1000).tolist() == list(range(160))
+    assert len(probe_pool(ids, labels, 3)) == 64

@@ -18,10 +18,24 @@ SHAPE = ModelShape(8, 4, 24, 2, 2, 16, 1, 2)
 
 def settings(**changes: object) -> RunSettings:
     given = {
-        "strategy": "random", "strategy_settings": {}, "strategy_digest": "", "budget": "1ep",
-        "data": "toy", "data_fingerprint": "", "limit": None, "max_bad": 0.01, "hidden": 3,
-        "model": "nano", "batch": 16, "base_lr": 3e-2, "seed": 0, "device": "cpu",
-        "precision": "fp32", "compile": False, "draws": 1, **changes,
+        "strategy": "random",
+        "strategy_settings": {},
+        "strategy_digest": "",
+        "budget": "1ep",
+        "data": "toy",
+        "data_fingerprint": "",
+        "limit": None,
+        "max_bad": 0.01,
+        "hidden": 3,
+        "model": "nano",
+        "batch": 16,
+        "base_lr": 3e-2,
+        "seed": 0,
+        "device": "cpu",
+        "precision": "fp32",
+        "compile": False,
+        "draws": 1,
+        **changes,
     }
     return RunSettings.model_validate(given)
 
@@ -45,8 +59,8 @@ def test_it_learns_the_labels_and_is_the_same_again() -> None:
     images = augment.normalise(torch.from_numpy(split.images).permute(0, 3, 1, 2))
     with torch.no_grad():
         means = trained.encode(trained.embed(images))[:, 1:].mean(1)
-    centre = [means[torch.from_numpy(split.labels == label)].mean(0) for label in (0, 1)]  # type: ignore[arg-type]
-    within = means[torch.from_numpy(split.labels == 0)].std(0).norm()  # type: ignore[arg-type]
+    centre = [means[torch.from_numpy(split.labels == label)].mean(0) for label in (0, 1)]
+    within = means[torch.from_numpy(split.labels == 0)].std(0).norm()
     assert (centre[0] - centre[1]).norm() > 3 * within
 
 

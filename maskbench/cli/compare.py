@@ -161,7 +161,7 @@ def _tables(report: "Report") -> None:
 
 
 def _unranked(item: "Unranked") -> dict[str, Any]:
-    from maskbench.cli.render import percent
+    from maskbench.cli.accuracies import percent
 
     return {
         "run": item.run,

@@ -40,7 +40,8 @@ from maskbench.probes.labelled import (
     short,
 )
 from maskbench.probes.linear import features, fit, linear_head
-from maskbench.probes.suite import Row, dropped_shots
+from maskbench.probes.suite import Row
+from maskbench.probes.task import dropped_shots
 
 
 @dataclass(frozen=True)

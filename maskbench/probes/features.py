@@ -43,7 +43,8 @@ class Described:
     def feature(self, name: str) -> NDArray[np.float32]:
         """One of ``FEATURES``, (images, D) or (images, 2 D)."""
         if name == "patchmean":
-            return self.patchmeans[-1]
+            last: NDArray[np.float32] = self.patchmeans[-1]
+            return last
         if name == "cls":
             return self.cls
         return np.concatenate([self.cls, self.patchmeans[-1]], axis=1)

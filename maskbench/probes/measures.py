@@ -20,8 +20,8 @@ def accuracies(scores: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """
     right = (scores.argmax(1) == labels).to(torch.float64)
     counts = torch.bincount(labels)
-    share = 1 / (counts[labels] * (counts > 0).sum())
-    return {"accuracy": right.mean(1), "macro_accuracy": right @ share.to(torch.float64)}
+    share = (counts[labels] * (counts > 0).sum()).to(right.dtype).reciprocal()
+    return {"accuracy": right.mean(1), "macro_accuracy": (right @ share).clamp(max=1)}
 
 
 def calibration(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:

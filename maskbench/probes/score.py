@@ -63,14 +63,14 @@ def score(
         StoreError: The features cannot be written.
     """
     progress = progress or Silent()
-    train, test = _described(backbone, task, cache, progress)
+    train, test = described(backbone, task, cache, progress)
     variants = {name: _pair(train, test, name) for name in VARIANTS}
-    rows = primary(backbone, task, draws=draws, progress=progress, described=(train, test))
+    rows = primary(backbone, task, draws=draws, progress=progress, found=(train, test))
     rows += [row for row in _rows(task, variants, draws, progress) if row["probe"] != "ncm"]
     best, chosen = _best(task, train, test, draws, progress)
     others: dict[str, Any] = {}
     for name, control in (controls or {}).items():
-        found = _described(control, task, IN_MEMORY, progress, every_layer=False)
+        found = described(control, task, IN_MEMORY, progress, every_layer=False)
         others[name] = _pair(*found, PRIMARY)
     images = (task.train.images, task.test.images)
     others["pixels"] = tuple(features.pixels(part, backbone.side) for part in images)
@@ -94,20 +94,26 @@ def primary(
     *,
     draws: int,
     progress: Progress,
-    described: tuple[Described, Described] | None = None,
+    found: tuple[Described, Described] | None = None,
 ) -> list[Row]:
     """The rows of the encoder's primary feature alone.
 
     Raises:
         DivergedError: A feature is not finite.
     """
-    found = described or _described(backbone, task, IN_MEMORY, progress, every_layer=False)
+    found = found or described(backbone, task, IN_MEMORY, progress, every_layer=False)
     return _rows(task, {PRIMARY: _pair(*found, PRIMARY)}, draws, progress)
 
 
-def _described(
+def described(
     backbone: Backbone, task: Task, cache: Cache, progress: Progress, *, every_layer: bool = True
 ) -> tuple[Described, Described]:
+    """Features of the pool and of the test images, from the cache if they are there.
+
+    Raises:
+        DivergedError: A feature is not finite.
+        StoreError: They cannot be written.
+    """
     progress.message(f"features: {backbone.name}")
     first, second = (
         cache.features(backbone, part.images, part.mark, progress, every_layer=every_layer)

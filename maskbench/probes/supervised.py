@@ -60,7 +60,7 @@ def supervised(
                 tokens = model.encode(model.embed(shown.images))
                 answers = head(tokens[:, 1:].mean(1))
             loss = nn.functional.cross_entropy(answers.float(), labels[shown.positions])
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             for group in optimizer.param_groups:
                 group["lr"] = schedule.rate((step + 0.5) / steps)
             optimizer.step()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskbench.data import Images, Split
+from maskbench.data.development import Rows
 from maskbench.errors import DataError
 from maskbench.probes.fewshot import SHOTS, Labels, class_order
 from maskbench.trust import plain
@@ -31,6 +32,11 @@ class Part:
     split: Split
     positions: Labels
     mark: str
+
+    def only(self) -> Split:
+        """They as a split; pixels are read when they are asked for."""
+        rows: Any = Rows(self.split.images, self.positions)
+        return Split(rows, self.labels, self.ids)
 
     @cached_property
     def images(self) -> NDArray[np.uint8]:
@@ -70,6 +76,12 @@ class Task:
     test: Part
     duplicates: int
     notes: tuple[str, ...]
+
+    def images(self) -> Images:
+        """The same images as a data set of their own."""
+        return Images(
+            self.name, tuple(self.classes), self.train.only(), self.test.only(), self.train.mark
+        )
 
 
 def task_of(images: Images, limit: int = POOL) -> Task:
