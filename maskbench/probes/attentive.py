@@ -61,7 +61,7 @@ class AttentiveSettings:
         cache_bytes: Tokens that take more are computed anew for every batch.
     """
 
-    rates: tuple[float, ...] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
     epochs: int = 20
     warmup: float = 1
     batch: int = 128
@@ -106,24 +106,14 @@ def attentive(
     fit, held = held_out(train, images.name, classes, settings.held_out)
     own = seeds.key(seed, "attentive")
     heads = settings.heads or usual_heads(backbone.width)
-    if not settings.rates or backbone.width % heads:
-        raise UsageError(
-            f"the attentive probe needs a learning rate and a divisor of the width "
-            f"{backbone.width} as heads, not rates {settings.rates} and {heads} heads"
-        )
-    pools = [
-        build(lambda: Pool(backbone.width, heads, classes), seeds.generator(own, "head"))
-        for _ in settings.rates
-    ]
-    for pool in pools:
-        pool.to(backbone.device)
+    pools = _begin(backbone, heads, classes, settings.rates, seed=own)
     course = Course(len(fit), settings.epochs, settings.batch, 1.0, settings.warmup, own)
     with (
         evaluating(backbone),
         tempfile.TemporaryDirectory(prefix="maskbench-tokens-", dir=folder) as where,
     ):
         tokens = Tokens(backbone, train, Path(where), settings.cache_bytes, progress)
-        losses = _train(pools, tokens, fit, course, settings, progress)
+        losses = _train(pools, tokens, fit, course, settings, progress=progress)
         trial = [_held_score(pool, tokens, held) for pool in pools]
         best = trial.index(max(trial))
         answers = _answers(pools[best], tokens, test, progress)
@@ -207,12 +197,30 @@ def held_out(train: Labelled, dataset: str, classes: int, share: float) -> tuple
     return np.sort(order[~held]), np.sort(order[held])
 
 
+def _begin(
+    backbone: Backbone, heads: int, classes: int, rates: Sequence[float], *, seed: int
+) -> list[Pool]:
+    """A pool for every rate, all with the same weights."""
+    if not rates or backbone.width % heads:
+        raise UsageError(
+            f"the attentive probe needs a learning rate and a divisor of the width "
+            f"{backbone.width} as heads, not rates {rates} and {heads} heads"
+        )
+    return [
+        build(lambda: Pool(backbone.width, heads, classes), seeds.generator(seed, "head")).to(
+            backbone.device
+        )
+        for _ in rates
+    ]
+
+
 def _train(
     pools: Sequence[Pool],
     tokens: Tokens,
     fit: Labels,
     course: Course,
     settings: AttentiveSettings,
+    *,
     progress: Progress,
 ) -> list[Tensor]:
     """All pools side by side; the loss of one does not reach another."""

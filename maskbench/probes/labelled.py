@@ -22,7 +22,8 @@ from maskbench.probes.suite import Row
 from maskbench.probes.task import probe_pool
 
 Feature = Literal["cls", "patchmean"]
-CHUNK = 128
+CHUNK = 64
+"""Images per forward pass: 1.4 ms per image of ``nano`` on a CPU, and 2.2 ms at 500."""
 SCALE = (0.08, 1.0)
 """Areas of training crops: torchvision's default, which MAE's probe and fine-tuning take."""
 
@@ -138,8 +139,11 @@ def frozen_feature(backbone: Backbone, images: Tensor, feature: Feature) -> Tens
         images: As from ``central`` or ``augmented``.
         feature: ``cls``, or the mean over patch tokens.
     """
-    tokens = backbone.tokens(images).float()
-    return tokens[:, 0] if feature == "cls" else tokens[:, 1:].mean(1)
+    found = []
+    for part in torch.split(images, CHUNK):
+        tokens = backbone.tokens(part).float()
+        found.append(tokens[:, 0] if feature == "cls" else tokens[:, 1:].mean(1))
+    return torch.cat(found)
 
 
 def score(logits: Tensor, labels: Labels) -> dict[str, float]:
@@ -152,7 +156,7 @@ def score(logits: Tensor, labels: Labels) -> dict[str, float]:
     Raises:
         DivergedError: A logit is not finite.
     """
-    answers = logits.cpu().double()
+    answers = logits.detach().cpu().double()
     broken = int((~answers.isfinite()).any(1).sum())
     if broken:
         raise DivergedError(
