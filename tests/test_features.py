@@ -92,6 +92,7 @@ def test_features_are_computed_once_and_again_if_anything_differs(
     first = cache.features(backbone, images, "these", Silent())
     assert isinstance(first.patchmeans, np.memmap)
     assert (first.patchmeans == describe(backbone, images).patchmeans).all()
+    cls = np.array(first.cls)
     computed: list[int] = []
 
     def counting(*given: Any, **rest: Any) -> Any:
@@ -112,7 +113,7 @@ def test_features_are_computed_once_and_again_if_anything_differs(
     assert len(computed) == 3
     nn.init.constant_(encoder.encoder.norm.weight, 2.0)  # type: ignore[union-attr, arg-type]
     changed = cache.features(encoder, images, "these", Silent())
-    np.testing.assert_allclose(changed.cls, 2 * first.cls, atol=1e-5)
+    np.testing.assert_allclose(changed.cls, 2 * cls, atol=1e-5)
     nn.init.constant_(encoder.encoder.norm.weight, float("nan"))  # type: ignore[union-attr, arg-type]
     kept = sorted(tmp_path.rglob("*"))
     with pytest.raises(DivergedError):

@@ -1,0 +1,131 @@
+"""``maskbench probe``: asked once, kept, and refused where it cannot be."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import cli
+from test_resume import pictures
+
+from maskbench.probes import deep
+from maskbench.results import read_record
+
+__all__ = ["pictures"]
+
+
+@pytest.fixture(scope="module")
+def store(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one finished run, on the pictures."""
+    out = tmp_path_factory.mktemp("probing") / "runs"
+    words = ["run", "--strategy", "random", "--budget", "4step", "--batch", "8", "--draws", "1"]
+    with pytest.MonkeyPatch.context() as patch:
+        assert cli(patch, *words, "--data", f"folder:{pictures}", "--out", str(out)) == 0
+    return out
+
+
+def run_of(store: Path) -> Path:
+    (record,) = store.glob("*/record.json")
+    return record.parent
+
+
+class Asks:
+    """Says what ``maskbench probe RUN --data folder:...`` said, as JSON."""
+
+    def __init__(self, store: Path, data: Path, patch: Any, capsys: Any) -> None:
+        self.store, self.data, self.patch, self.capsys = store, data, patch, capsys
+
+    def __call__(self, *more: str, code: int = 0) -> Any:
+        words = ["probe", run_of(self.store).name, "--runs", str(self.store), "--json"]
+        found = cli(self.patch, *words, "--data", f"folder:{self.data}", "--draws", "1", *more)
+        said = self.capsys.readouterr()
+        assert found == code, said.err
+        return " ".join(said.err.split()) if code else json.loads(said.out)
+
+
+@pytest.fixture
+def ask(
+    store: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Asks:
+    return Asks(store, pictures, monkeypatch, capsys)
+
+
+def test_a_run_on_its_own_data_gives_its_own_numbers(ask: Asks, store: Path) -> None:
+    told = ask()
+    record, found = read_record(run_of(store)), told["found"]
+    assert not told["reused"]
+    assert found["rows"] == record["probes"]
+    assert found["controls"] == record["controls"]
+    assert found["probing"] == record["probing"]
+    assert found["encoder"]["prior"] == ""
+    assert found["chance"] == 1 / len(record["data"]["classes"])
+    assert Path(told["file"]).parent == run_of(store) / "probes"
+
+
+def test_what_was_found_is_kept_and_not_mixed_up(ask: Asks) -> None:
+    first, again, other = ask(), ask(), ask("--pool", "17")
+    assert again["reused"]
+    assert again["found"] == first["found"]
+    assert other["file"] != first["file"]
+    path = Path(first["file"])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    assert "cannot be read" in ask(code=4)
+    path.write_bytes(whole)
+
+
+def test_the_supervised_control_and_the_whole_pool(ask: Asks) -> None:
+    found = ask("--supervised", "--probes", "frozen,logreg-full")["found"]
+    kinds = {row["feature"] for row in found["controls"]}
+    assert kinds == {"untrained", "pixels", "supervised"}
+    full = {row["probe"]: row for row in found["rows"] if row["probe"].startswith("logreg-full")}
+    assert sorted(full) == ["logreg-full", "logreg-full-C/10", "logreg-full-Cx10"]
+    assert full["logreg-full"]["n_train"] == found["data"]["pool"]
+    assert full["logreg-full"]["metric"] == "logreg-full/C100/patchmean/last"
+
+
+def test_trained_probes_take_seed_and_epochs(ask: Asks) -> None:
+    one, other = (
+        ask("--probes", "linear-lars", "--epochs", "2", "--seed", seed)["found"]["rows"]
+        for seed in ("0", "1")
+    )
+    (row,), (changed,) = one, other
+    assert row["settings"]["epochs"] == 2
+    assert row["nll"] != changed["nll"]
+
+
+@pytest.mark.slow
+def test_all_probes_and_the_protocol_of_the_clmae_paper(ask: Asks) -> None:
+    names = ",".join(deep.KINDS)
+    found = ask("--probes", names, "--epochs", "2")["found"]
+    assert {row["probe"] for row in found["rows"]} >= set(deep.KINDS)
+    protocol = ask("--protocol", "clmae", "--epochs", "2")["found"]["rows"]
+    assert {row["probe"] for row in protocol} == {"clmae-protocol"}
+    assert {row["draw"] for row in protocol} == {0, 1, 2}
+    assert {row["feature"] for row in protocol} == {"cls"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--probes", "atentive"], 2, "'attentive'"),
+        (["--protocol", "mae"], 2, "unknown protocol"),
+        (["--pool", "0"], 2, "--pool 0 is out of range"),
+        (["--side", "0"], 2, "--side 0 is out of range"),
+        (["--data", "scene"], 2, "scenes"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(
+    ask: Asks, words: list[str], code: int, said: str
+) -> None:
+    assert said in ask(*words, code=code)
+
+
+def test_others_need_their_file_and_have_no_supervised_control(
+    store: Path,
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli(monkeypatch, "probe", "mae:nowhere.pth", "--runs", str(store)) == 2
+    assert "nowhere.pth" in capsys.readouterr().err
