@@ -95,7 +95,7 @@ def test_shots_that_do_not_fit_are_left_out_for_all() -> None:
 def test_the_primary_feature_shows_what_hangs_on_c() -> None:
     train, labels = clusters(20, 1.0)
     found = suite.run_suite(
-        {name: (train, train) for name in ("patchmean", "cls")},
+        dict.fromkeys(("patchmean", "cls"), (train, train)),
         (labels, labels),
         [f"{i}" for i in range(80)],
         CLASSES,

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 from conftest import cli
-from test_resume import pictures
+from test_resume import drawn
 
 from maskbench.probes import deep
 from maskbench.results import read_record
 
-__all__ = ["pictures"]
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return drawn(tmp_path_factory.mktemp("probing"))
 
 
 @pytest.fixture(scope="module")
@@ -115,9 +118,7 @@ def test_all_probes_and_the_protocol_of_the_clmae_paper(ask: Asks) -> None:
         (["--data", "scene"], 2, "scenes"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(
-    ask: Asks, words: list[str], code: int, said: str
-) -> None:
+def test_what_cannot_be_asked_is_refused(ask: Asks, words: list[str], code: int, said: str) -> None:
     assert said in ask(*words, code=code)
 
 

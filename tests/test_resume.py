@@ -139,17 +139,22 @@ def stable(folder: Path) -> dict[str, Any]:
     return {**record, "ledger": ledger, "budget": budget, "provenance": None}
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def drawn(root: Path) -> Path:
+    """A folder of red and blue noise."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 16), ("test", 4)):
         for label, tint in (("red", (60, 0, 0)), ("blue", (0, 0, 60))):
-            folder = tmp_path / "pictures" / split / label
+            folder = root / "pictures" / split / label
             folder.mkdir(parents=True)
             for i in range(count):
                 pixels = rng.integers(0, 150, (32, 32, 3)) + np.array(tint)
                 Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{i}.png")
-    return tmp_path / "pictures"
+    return root / "pictures"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return drawn(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def timm_backbone(
 ) -> Backbone:
     """A vision transformer of the timm library.
 
-    Images are resized whole to its input side (bilinear, antialiased), with its own constants.
+    Images are cut or enlarged to its input side, with its own constants.
     Registers and other tokens beyond CLS take part, and are not shown.
 
     Args:
@@ -172,8 +172,13 @@ def resampled(positions: Tensor, grid: int) -> Tensor:
 def prepared(
     images: Tensor, side: int, mean: tuple[float, ...], deviation: tuple[float, ...]
 ) -> Tensor:
-    """Uint8 images, (B, 3, h, w), as ``resized`` gives them."""
-    return resized(images.float() / 255, side, mean, deviation)
+    """Uint8 images, (B, 3, h, w): their centre where they are larger, as a run's encoder sees it.
+
+    Smaller ones are enlarged.
+    """
+    border = max(images.shape[-1] - side, 0) // 2
+    inner = images[..., border : border + side, border : border + side] if border else images
+    return resized(inner.float() / 255, side, mean, deviation)
 
 
 def resized(
