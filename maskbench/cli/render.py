@@ -129,6 +129,10 @@ def run_table(
     console.print(_costs(record))
     if details:
         _details(console, record)
+        for path in sorted((folder / "probes").glob("*.json")):
+            console.print(f"probed  {escape(path)}", soft_wrap=True, highlight=False)
+    for note in (record.get("probing") or {}).get("notes", ()):
+        say(f"note  {note}")
     console.print(f"run  {escape(str(folder))}", soft_wrap=True, highlight=False)
 
 
