@@ -12,8 +12,8 @@ becomes of them here:
   is the field ``oracle_best_epoch``, a diagnostic.
 
 An epoch of few images is one step, and LARS changes weights by at most a thousandth of their norm
-times the rate in each: at few shots this protocol trains little. It is here for comparison with
-the paper; the few-shot probes of ``maskbench.probes.fewshot`` are what is recommended.
+times the rate in each: as published, this stays near chance on small data (docs/notes.md). It is
+here for comparison with the paper; those of ``maskbench.probes.fewshot`` are recommended.
 """
 
 from collections.abc import Callable
