@@ -169,6 +169,6 @@ def test_the_same_bits_in_another_process() -> None:
         "print(repr(st.contrast(*x, g(1))), repr(st.aggregate(t, g(2))))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    x, table = rng(5).normal(size=(2, 20)), rng(6).normal(size=(5, 3))
-    here = f"{st.contrast(*x, rng(1))!r} {st.aggregate(table, rng(2))!r}"
+    (x, y), table = rng(5).normal(size=(2, 20)), rng(6).normal(size=(5, 3))
+    here = f"{st.contrast(x, y, rng(1))!r} {st.aggregate(table, rng(2))!r}"
     assert done.stdout.strip() == here

@@ -18,6 +18,7 @@ from maskbench.statistics.scores import (
     CONFIDENCE,
     LEVEL,
     POWER,
+    Array,
     detectable,
     effect_size,
     equivalence,
@@ -28,7 +29,7 @@ from maskbench.statistics.tiers import FOR_CLAIM, FOR_EFFECT, FOR_INTERVAL, FOR_
 
 __all__ = [
     "CONFIDENCE", "FOR_CLAIM", "FOR_EFFECT", "FOR_INTERVAL", "FOR_TEST", "LEVEL", "MARGIN", "POWER",
-    "Aggregate", "Contrast", "Tier", "aggregate", "benjamini_hochberg", "contrast", "detectable",
-    "effect_size", "equivalence", "finding", "half_width", "holm", "letters", "normalised",
-    "sign_flip", "tier",
+    "Aggregate", "Array", "Contrast", "Tier", "aggregate", "benjamini_hochberg", "contrast",
+    "detectable", "effect_size", "equivalence", "finding", "half_width", "holm", "letters",
+    "normalised", "sign_flip", "tier",
 ]  # fmt: skip
