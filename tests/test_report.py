@@ -83,7 +83,7 @@ def test_ids_are_unique_and_every_reference_has_one(tmp_path: Path) -> None:
 def test_one_seed_is_no_verdict(tmp_path: Path) -> None:
     text = plain(html_of(pair(tmp_path)))
     assert "one seed: a smoke test, no verdict" in text
-    assert "clmae − random = +2.5 points, observed in one run of each." in text
+    assert "clmae − random = +2.5 points, observed in one run." in text
     assert "±" not in text.replace("± is the half-width", "")
 
 

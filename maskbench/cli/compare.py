@@ -269,8 +269,9 @@ def _apart(report: "Report") -> None:
 def _rows(group: "Group") -> list[dict[str, Any]]:
     """The leaderboard, short enough for a terminal."""
     from maskbench.report.board import leaderboard
+    from maskbench.report.judge import judge
 
-    return [
+    rows = [
         {
             "strategy": row.strategy,
             "runs": row.runs.told,
@@ -284,6 +285,9 @@ def _rows(group: "Group") -> list[dict[str, Any]]:
         }
         for row in leaderboard(group)
     ]
+    blank = dict.fromkeys(rows[0], "–")
+    lost = judge(group).none_finished
+    return rows + [{**blank, "strategy": one.strategy, "runs": one.told} for one in lost]
 
 
 def _multiple(value: float | None) -> str:

@@ -18,7 +18,8 @@ def alarms(group: Group) -> list[str]:
     none), and a ranking that turns with the regularisation of the probe.
     """
     found = [
-        f"{lost(one)}: its mean is over survivors only, and it gets no rank and no verdict."
+        f"{lost(one)}: {'its mean is of survivors' if one.ok else 'there is no mean'}, and it gets "
+        "no rank and no verdict."
         for one in judge(group).survivors
     ]
     below = [row.strategy for row in leaderboard(group) if _below(row)]

@@ -72,7 +72,7 @@ def _power(name: str, one: Contrast) -> str:
 def unfinished(group: Group) -> list[str]:
     """What became of runs that were started and did not finish, a sentence per strategy."""
     return [
-        f"{one.strategy}: {one.ok} of {count(one.started, 'started run')} finished"
+        f"{one.strategy}: {one.ok} of {one.started} started runs finished"
         f"{_and((one.failed, 'failed'), (one.incomplete, 'incomplete'))}"
         f"{' (none to average)' if not one.ok else ''}."
         for one in judge(group).attempts.values()

@@ -38,6 +38,11 @@ class Judged:
     findings: Mapping[str, str | None]
 
     @property
+    def none_finished(self) -> list[Attempts]:
+        """Strategies of which no run finished: they have no row of numbers."""
+        return [one for one in self.attempts.values() if not one.ok]
+
+    @property
     def survivors(self) -> list[Attempts]:
         """Strategies of which too many runs failed."""
         return [one for one in self.attempts.values() if one.flagged]

@@ -15,6 +15,7 @@ from maskbench.report.alarms import alarms
 from maskbench.report.apart import Pair, missing_views, not_compared
 from maskbench.report.frame import Run
 from maskbench.report.frontier import Frontier, frontiers
+from maskbench.report.judge import judge
 from maskbench.report.reach import HOW, reaches
 from maskbench.report.reading import LeftOut, Unranked, read
 from maskbench.report.verdict import verdict
@@ -209,6 +210,7 @@ def _statistics(group: Group) -> dict[str, Any]:
         "differences": differences.differences(group),
         "exploratory": differences.exploratory(group),
         "power": differences.power(group),
+        "none_finished": judge(group).none_finished,
         "unfinished": differences.unfinished(group),
         "how": {"primary": differences.HOW, "exploratory": differences.EXPLORATORY},
     }

@@ -35,7 +35,7 @@ def _one(judged: Judged, name: str, reference: str) -> str:
     if spoilt:
         return f"{points}, but {' and '.join(lost(each) for each in spoilt)}: no verdict"
     if one.tier is Tier.SMOKE:
-        return f"{points}, observed in {'one run' if one.seeds == 1 else 'two runs'} of each"
+        return f"{points}, observed in {'one run' if one.seeds == 1 else 'two runs'}"
     if one.tier is Tier.DRAFT:
         return f"{points} ({count(one.seeds, 'seed')})"
     if found in ("better", "worse"):
@@ -65,7 +65,7 @@ def _consistent(one: Contrast) -> str:
 
 def lost(one: Attempts) -> str:
     """``2 of 5 runs of clmae failed``."""
-    return f"{one.failed} of {count(one.ok + one.failed, 'run')} of {one.strategy} failed"
+    return f"{one.failed} of {one.ok + one.failed} runs of {one.strategy} failed"
 
 
 def _tail(seeds: int) -> str:
