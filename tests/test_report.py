@@ -26,8 +26,10 @@ from synthetic import (
 )  # fmt: skip
 
 from maskbench.report import page, words
+from maskbench.report.board import leaderboard
 from maskbench.report.means import mean
 from maskbench.report.reading import read
+from maskbench.report.verdict import verdict
 from maskbench.report.views import groups
 
 # What the page is
@@ -81,7 +83,7 @@ def test_ids_are_unique_and_every_reference_has_one(tmp_path: Path) -> None:
 def test_one_seed_is_no_verdict(tmp_path: Path) -> None:
     text = plain(html_of(pair(tmp_path)))
     assert "one seed: a smoke test, no verdict" in text
-    assert "clmae − random = +2.0 points." in text
+    assert "clmae − random = +2.5 points, observed in one run." in text
     assert "±" not in text.replace("± is the half-width", "")
 
 
@@ -98,19 +100,19 @@ def test_two_seeds_have_no_interval(tmp_path: Path) -> None:
 
 def test_three_seeds_have_a_paired_t_interval(tmp_path: Path) -> None:
     (group,) = groups(read(list(pair(tmp_path, 3).iterdir()))[0])
-    found = words.leaderboard(group)[1].difference
+    found = leaderboard(group)[1].difference
     assert found
     # differences 0.02, 0.03, 0.04; sd 0.01; t(2) = 4.302653
     assert found.value == pytest.approx(0.03)
     assert found.half == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
-    assert "clmae − random = +3.0 points [0.5, 5.5] (t-interval, 3 seeds)" in words.verdict(group)
-    assert "no verdict" not in words.verdict(group)
+    assert "clmae − random = +3.8 points [0.6, 6.9] (3 seeds)" in verdict(group)  # over 0.8
+    assert "A draft: 3 seeds give an interval and no test." in verdict(group)
 
 
 def test_rounding_never_moves_an_interval_off_zero() -> None:
     found = mean([0.00996, 0.0, 0.0051])
     assert found
-    low, high = (float(x) for x in words.interval(found).replace("−", "-")[1:-1].split(","))
+    low, high = (float(x) for x in words.band(found.band).replace("−", "-")[1:-1].split(","))
     assert low <= 100 * found.band[0]
     assert high >= 100 * found.band[1]
 
@@ -119,8 +121,8 @@ def test_seeds_that_random_lacks_are_not_paired(tmp_path: Path) -> None:
     put(tmp_path, "random-0", record("random", 0, 0.5))
     put(tmp_path, "clmae-1", record("clmae", 1, 0.9))
     (group,) = groups(read(list(tmp_path.iterdir()))[0])
-    assert words.leaderboard(group)[1].difference is None
-    assert "No seed is shared with random masking" in words.verdict(group)
+    assert leaderboard(group)[1].difference is None
+    assert "No seed is shared with random masking" in verdict(group)
 
 
 def test_a_run_at_the_level_of_the_untrained_encoder_is_called_so(tmp_path: Path) -> None:
@@ -144,7 +146,7 @@ def test_numbers_are_those_of_the_records(tmp_path: Path) -> None:
     assert random["training_seconds"] == 2.5
     assert random["seconds_relative"] == 1.0
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", html_of(tmp_path))
-    assert {"51.0", "+2.5", "+20.5", "50.5", "1.00×"} <= set(cells)
+    assert {"51.0", "+3.1", "+20.5", "50.5", "1.00×"} <= set(cells)
 
 
 # What it compares
@@ -183,7 +185,7 @@ def test_seconds_are_related_only_on_the_same_machine(tmp_path: Path) -> None:
     other["provenance"]["threads"] = 8
     (tmp_path / "clmae-0" / "record.json").write_text(json.dumps(other))
     (group,) = groups(read(list(tmp_path.iterdir()))[0])
-    assert [row.seconds_relative for row in words.leaderboard(group)] == [1.0, None]
+    assert [row.seconds_relative for row in leaderboard(group)] == [1.0, None]
 
 
 # What it leaves out

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from synthetic import CLAIMS, compare, groups_of, html_of, plain, put, record, used
 
 from maskbench.report import page, words
+from maskbench.report.board import leaderboard
 from maskbench.report.frame import Run
 from maskbench.report.page import Report
 from maskbench.report.reading import read
+from maskbench.report.verdict import verdict
 from maskbench.report.views import groups
 
 
@@ -57,11 +59,11 @@ def test_a_matched_flops_pair_is_grouped_and_subtracted(tmp_path: Path) -> None:
     (group,) = [group for group in report.groups if len(group.entries) > 1]
     assert group.views == ("flops",)
     assert words.matched(group) == ["8 GFLOP"]
-    found = words.leaderboard(group)[1].difference
+    found = leaderboard(group)[1].difference
     assert found
     assert found.value == pytest.approx(0.03)
     assert found.n == 3
-    assert "at equal FLOPs: clmae − random = +3.0 points" in words.verdict(group)
+    assert "at equal FLOPs: clmae − random = +3.8 points" in verdict(group)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,10 @@ def _json(report: "Report", path: Path, *, replaced: bool) -> None:
     from dataclasses import asdict
 
     from maskbench.cli import render
+    from maskbench.report.alarms import alarms
+    from maskbench.report.judge import judge
     from maskbench.report.reach import reaches
+    from maskbench.report.verdict import verdict
 
     told = {
         "report": str(path),
@@ -114,7 +117,21 @@ def _json(report: "Report", path: Path, *, replaced: bool) -> None:
         ],
         "not_compared": [asdict(pair) for pair in report.not_compared],
         "missing_views": [asdict(view) for view in report.missing_views],
-        "left_out": [asdict(item) for item in report.left_out],
+        "runs_started": [
+            {"group": number, **tried.plain()}
+            for number, group in enumerate(report.groups, 1)
+            for tried in judge(group).attempts.values()
+        ],
+        "exploratory": [
+            {"group": number, "endpoint": endpoint, "strategy": strategy, **asdict(found)}
+            for number, group in enumerate(report.groups, 1)
+            for (endpoint, strategy), found in judge(group).secondary.items()
+        ],
+        "verdicts": [
+            {"group": number, "verdict": verdict(group), "warnings": alarms(group)}
+            for number, group in enumerate(report.groups, 1)
+        ],
+        "left_out": [item.plain() for item in report.left_out],
     }
     render.as_json(told)
 
@@ -122,8 +139,9 @@ def _json(report: "Report", path: Path, *, replaced: bool) -> None:
 def _json_rows(report: "Report") -> list[dict[str, Any]]:
     """The leaderboards, a row per group and strategy, with all that is known of it."""
     from maskbench.report import costs
+    from maskbench.report.board import leaderboard
     from maskbench.report.frontier import standing
-    from maskbench.report.words import leaderboard, matched
+    from maskbench.report.words import matched
 
     rows = []
     for number, group in enumerate(report.groups, 1):
@@ -141,8 +159,6 @@ def _json_rows(report: "Report") -> list[dict[str, Any]]:
 
 
 def _tables(report: "Report") -> None:
-    from dataclasses import asdict
-
     from maskbench.cli import render
 
     for group in report.groups:
@@ -155,7 +171,7 @@ def _tables(report: "Report") -> None:
     _apart(report)
     if report.unranked:
         render.table("unranked", [_unranked(item) for item in report.unranked])
-    rest = [asdict(item) for item in report.left_out if item not in report.unranked]
+    rest = [item.plain() for item in report.left_out if item not in report.unranked]
     if rest:
         render.table("left out, and why", rest)
 
@@ -174,14 +190,20 @@ def _group(group: "Group") -> None:
     """A leaderboard, its verdict and what the strategies cost."""
     from maskbench.cli import render
     from maskbench.report import across, costs
+    from maskbench.report.alarms import alarms
+    from maskbench.report.board import learning_rates
     from maskbench.report.reach import reaches
-    from maskbench.report.words import learning_rates, matched, verdict, views
+    from maskbench.report.verdict import verdict
+    from maskbench.report.words import matched, views
 
     facts = group.conditions
     where = f"{facts['data']}, {facts['model'].partition(' (')[0]}"
     equal = f"equal {views(group.views)}: " if len(group.entries) > 1 else ""
     render.table(f"{where}, {equal}{', '.join(matched(group))}", _rows(group))
     render.line(verdict(group))
+    for warning in alarms(group):
+        render.line(f"warning  {warning}")
+    _differences(group)
     if any(run.trials for run in group.runs):
         render.line(learning_rates(group))
     spent = [
@@ -193,6 +215,22 @@ def _group(group: "Group") -> None:
     if rows:
         render.table("epochs to random's final accuracy", rows)
     render.line()
+
+
+def _differences(group: "Group") -> None:
+    """What is known of paired differences, and of runs that did not finish."""
+    from maskbench.cli import render
+    from maskbench.report import differences
+
+    for sentence in differences.unfinished(group):
+        render.line(sentence)
+    rows = differences.differences(group)
+    if rows:
+        render.table("differences to random in FS-AULC, points", rows)
+    for sentence in differences.power(group):
+        render.line(sentence)
+    if differences.tested(group):
+        render.table("other endpoints, exploratory", differences.exploratory(group))
 
 
 def _against_cost(found: "Frontier") -> None:
@@ -230,28 +268,33 @@ def _apart(report: "Report") -> None:
 
 def _rows(group: "Group") -> list[dict[str, Any]]:
     """The leaderboard, short enough for a terminal."""
-    from maskbench.report.words import leaderboard
+    from maskbench.report.board import leaderboard
+    from maskbench.report.judge import judge
 
-    return [
+    rows = [
         {
             "strategy": row.strategy,
-            "seeds": len(row.seeds),
-            f"{row.shots or 'n'}-shot %": _tight(row.accuracy),
-            "vs random": _tight(row.difference, sign=True),
-            "20-NN %": _tight(row.knn20),
+            "runs": row.runs.told,
+            "rank": row.rank or "–",
+            "FS-AULC": _tight(row.fs_aulc, survivors=row.runs.flagged),
+            f"{row.shots or 'n'}-shot\n%": _tight(row.accuracy, survivors=row.runs.flagged),
+            "20-NN\n%": _tight(row.knn20, survivors=row.runs.flagged),
             "FLOPs\nper\nimage": f"{'' if row.flops_known else '≥'}{row.flops_relative:.2f}x",
             "time\nper\nimage": _multiple(row.seconds_relative),
             "min": row.training_seconds / 60,
         }
         for row in leaderboard(group)
     ]
+    blank = dict.fromkeys(rows[0], "–")
+    lost = judge(group).none_finished
+    return rows + [{**blank, "strategy": one.strategy, "runs": one.told} for one in lost]
 
 
 def _multiple(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}x"
 
 
-def _tight(mean: "Mean | None", *, sign: bool = False) -> str:
+def _tight(mean: "Mean | None", *, survivors: bool) -> str:
     from maskbench.report.words import share
 
-    return share(mean, sign=sign).replace(" ", "")
+    return share(mean).replace(" ", "") + ("*" if survivors else "")

@@ -11,6 +11,7 @@ from maskbench.trust import plain
 
 REFERENCE = "random"
 TRAINED, UNTRAINED, PIXELS = "patchmean", "untrained", "pixels"
+PROBE, VARIED = "logreg", ("logreg-C/10", "logreg-Cx10")
 RECIPE = ("batch", "base_lr", "weight_decay", "warmup", "precision", "compile", "limit", "draws")
 POSITIVE = (
     ("images",), ("steps",), ("flops_total",), ("flops_relative_to_random",), ("images_per_s",),
@@ -52,6 +53,8 @@ class Run:
         folder: Where it lies.
         scores: Feature to shots to accuracy (logistic regression, mean over draws).
         neighbours: Feature to the accuracy of 20 nearest neighbours.
+        varied: Probe to shots to accuracy of the trained encoder, where the logistic regression
+            was repeated under another C.
         classes: Classes of the probes; 0 without probes.
         conditions: What must be equal for two runs to be alike, in words; the budget is not among
             it.
@@ -61,6 +64,7 @@ class Run:
     folder: Path
     scores: Scores
     neighbours: Mapping[str, float]
+    varied: Scores
     classes: int
     conditions: Mapping[str, str]
 
@@ -137,12 +141,22 @@ class Run:
         """Mean accuracy over draws."""
         return self.scores.get(feature, {}).get(shots)
 
-    def aulc(self) -> float | None:
-        """Mean over shots of the share of the way from chance to 1."""
-        found = self.scores.get(TRAINED, {}).values()
+    def aulc(self, shots: Sequence[int] = (), probe: str = PROBE) -> float | None:
+        """FS-AULC: mean over shots of the share of the way from chance to 1.
+
+        Args:
+            shots: Labelled images per class; all that were probed if none are named.
+            probe: The logistic regression, or one of ``VARIED``.
+
+        Returns:
+            From below 0 (below guessing) to 1; None where a shot is missing.
+        """
+        own = self.scores.get(TRAINED, {}) if probe == PROBE else self.varied.get(probe, {})
+        wanted = shots or tuple(own)
+        if not wanted or any(n not in own for n in wanted):
+            return None
         chance = 1 / self.classes if self.classes else 0
-        above = [(accuracy - chance) / (1 - chance) for accuracy in found]
-        return sum(above) / len(above) if above else None
+        return sum((own[n] - chance) / (1 - chance) for n in wanted) / len(wanted)
 
     @classmethod
     def of(cls, folder: Path, record: Mapping[str, Any]) -> "Run":
@@ -157,6 +171,7 @@ class Run:
             record=record,
             folder=folder,
             scores=_scores(means),
+            varied={probe: _scores(means, probe).get(TRAINED, {}) for probe in VARIED},
             neighbours={name: v for (name, probe, _), v in means.items() if probe == "knn20"},
             classes=int(rows[0]["classes"]) if rows else 0,
             conditions=conditions(record),
@@ -184,10 +199,10 @@ def _means(rows: Iterable[Mapping[str, Any]]) -> Means:
     return {cell: sum(found) / len(found) for cell, found in sorted(cells.items(), key=str)}
 
 
-def _scores(means: Means) -> dict[str, dict[int, float]]:
+def _scores(means: Means, wanted: str = PROBE) -> dict[str, dict[int, float]]:
     scores: dict[str, dict[int, float]] = {}
     for (feature, probe, shots), value in means.items():
-        if probe == "logreg" and shots is not None:
+        if probe == wanted and shots is not None:
             scores.setdefault(feature, {})[shots] = value
     return {feature: dict(sorted(by.items())) for feature, by in scores.items()}
 

@@ -3,26 +3,27 @@
 import json
 
 from maskbench.report.frame import Run
-from maskbench.report.means import SEEDS_FOR_INTERVAL, Mean
+from maskbench.report.judge import judge
+from maskbench.report.means import SEEDS_FOR_INTERVAL
 from maskbench.report.views import Group
-from maskbench.report.words import count, epochs, leaderboard
+from maskbench.report.words import count, epochs
 from maskbench.trust import plain
 
 
 def limits(group: Group) -> list[str]:
     """What the group cannot tell, from its facts."""
     found = [_limit_seeds(group)]
-    below = [row.strategy for row in leaderboard(group) if _below(row.over_untrained)]
-    if below:
+    judged = judge(group)
+    several = [one for one in judged.primary.values() if one.band]
+    if len(several) > 1:
         found.append(
-            f"Not above an untrained encoder: {', '.join(below)}. Under this budget pretraining "
-            "has not paid off there, so differences between strategies say little."
+            f"The {len(several)} intervals hold one at a time; they are not corrected for being "
+            f"{len(several)} comparisons. From six seeds on p-values are."
         )
-    compared = [row for row in leaderboard(group) if row.difference and row.difference.half]
-    if len(compared) > 1:
+    if judged.primary:
         found.append(
-            f"The {len(compared)} intervals hold one at a time; they are not corrected for being "
-            f"{len(compared)} comparisons."
+            "All runs were probed on the same few-shot draws: differences hold for these draws, "
+            "and an interval does not cover other ones."
         )
     run = group.runs[0]
     if run.classes:
@@ -36,10 +37,6 @@ def limits(group: Group) -> list[str]:
     if len(versions) > 1:
         found.append("The runs come from different versions of the code or of its libraries.")
     return [sentence for sentence in found if sentence]
-
-
-def _below(margin: Mean | None) -> bool:
-    return margin is not None and margin.value <= 0
 
 
 def _limit_seeds(group: Group) -> str:

@@ -1,10 +1,10 @@
 """Means over seeds and their intervals."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 SEEDS_FOR_INTERVAL = 3
+"""``maskbench.statistics.FOR_INTERVAL``, without importing SciPy at every start."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ def mean(values: Iterable[float | None]) -> Mean | None:
     centre = sum(found) / n
     if n < SEEDS_FOR_INTERVAL:
         return Mean(centre, None, n)
-    from scipy.special import stdtrit
+    from maskbench.statistics import half_width
 
-    variance = sum((value - centre) ** 2 for value in found) / (n - 1)
-    return Mean(centre, float(stdtrit(n - 1, 0.975)) * math.sqrt(variance / n), n)
+    return Mean(centre, float(half_width(found)), n)

@@ -10,12 +10,15 @@ import jinja2
 from markupsafe import Markup
 
 from maskbench.errors import StoreError
-from maskbench.report import across, costs, limits, pictures, tables, words
+from maskbench.report import across, board, costs, differences, limits, pictures, tables, words
+from maskbench.report.alarms import alarms
 from maskbench.report.apart import Pair, missing_views, not_compared
 from maskbench.report.frame import Run
 from maskbench.report.frontier import Frontier, frontiers
+from maskbench.report.judge import judge
 from maskbench.report.reach import HOW, reaches
 from maskbench.report.reading import LeftOut, Unranked, read
+from maskbench.report.verdict import verdict
 from maskbench.report.views import Entry, Group, groups
 from maskbench.trust import plain
 
@@ -75,7 +78,7 @@ class _Shown:
 def make(folders: Sequence[Path]) -> Report:
     """A report of the runs in these folders."""
     runs, left_out = read(folders)
-    found = groups(runs)
+    found = groups(runs, [item.begun for item in left_out if item.begun])
     differing, parts, shown = _differing(found), [], _Shown()
     for number, group in enumerate(found, 1):
         part, missing = _group(group, f"g{number}", differing, shown)
@@ -167,15 +170,16 @@ def _group(
     Where all its runs were shown before there are no figures, only links to them.
     """
     fresh, earlier = shown.new(group.entries), shown.where(group)
-    rows = words.leaderboard(group)
     part = {
         "id": name,
         "facts": tables.facts(group),
         "title": _title(group, differing),
-        "verdict": words.verdict(group),
-        "rows": rows,
+        "verdict": verdict(group),
+        "alarms": alarms(group),
+        "rows": board.leaderboard(group),
+        **_statistics(group),
         "equal": words.views(group.views) if group.views else "",
-        "rates": words.learning_rates(group),
+        "rates": board.learning_rates(group),
         "has_reference": group.reference is not None,
         "cost": tables.cost(group),
         "relative": _relative(group),
@@ -198,6 +202,18 @@ def _group(
         "masks": masks,
     }
     return part, [*no_masks, *no_losses]
+
+
+def _statistics(group: Group) -> dict[str, Any]:
+    """What differs from random, and what so many seeds can show."""
+    return {
+        "differences": differences.differences(group),
+        "exploratory": differences.exploratory(group),
+        "power": differences.power(group),
+        "none_finished": judge(group).none_finished,
+        "unfinished": differences.unfinished(group),
+        "how": {"primary": differences.HOW, "exploratory": differences.EXPLORATORY},
+    }
 
 
 def _relative(group: Group) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Run folders sorted: runs that may be ranked, and everything else with the reason."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,17 @@ class LeftOut:
         run: Which run.
         status: ``failed``, ``running``, ``unreadable``, ``trial``, ``missing file``...
         reason: Why, in words.
+        begun: What it was begun as, if it did not finish and its record says so.
     """
 
     run: str
     status: str
     reason: str
+    begun: Run | None = field(default=None, kw_only=True, compare=False, repr=False)
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {name: value for name, value in vars(self).items() if name != "begun"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def _read(folder: Path) -> Run | LeftOut:
         record = read_record(folder)
         if record["status"] != "finished":
             why = plain(record.get("error") or "it has not finished")
-            return LeftOut(name, plain(record["status"]), why)
+            return LeftOut(name, plain(record["status"]), why, begun=_begun(folder, record))
         if record["settings"].get("scored_on", "test") != "test":
             why = "a trial of maskbench tune, scored on development images: never compared"
             return LeftOut(name, "trial", why)
@@ -78,6 +84,16 @@ def _read(folder: Path) -> Run | LeftOut:
         why = f"its record is not whole: {type(error).__name__} {error}"
         return LeftOut(name, "unreadable", plain(why))
     return run
+
+
+def _begun(folder: Path, record: Any) -> Run | None:
+    """A run that did not finish, as far as its record tells; trials of a tuning are none."""
+    try:
+        run = Run.of(folder, record)
+        _ = run.seed, run.planned, variant(run)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return None
+    return run if record["settings"].get("scored_on", "test") == "test" else None
 
 
 def _apart(run: Run) -> list[str]:

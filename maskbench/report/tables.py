@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from maskbench.report.again import again
+from maskbench.report.board import learning_rates
 from maskbench.report.frame import Run
 from maskbench.report.views import Entry, Group
-from maskbench.report.words import big, count, duration, epochs, learning_rates, matched
+from maskbench.report.words import big, count, duration, epochs, matched
 from maskbench.trust import plain
 
 Cells = list[str]

@@ -5,7 +5,7 @@ matched in at least one of them, and nothing is ranked or subtracted outside of 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -47,7 +47,7 @@ class Entry:
         return mean(a - b for a, b in pairs if a is not None and b is not None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """Like runs that may be compared: they consumed the same amount.
 
@@ -55,11 +55,13 @@ class Group:
         conditions: Equal data, model, hidden patches and recipe, in words.
         entries: Strategies, random masking first.
         views: In which all its runs are matched; empty for runs of one strategy that are not.
+        begun: Runs that were to be in this group and did not finish.
     """
 
     conditions: Mapping[str, str]
     entries: Sequence[Entry]
     views: tuple[str, ...] = ("images",)
+    begun: Sequence[Run] = ()
 
     @cached_property
     def reference(self) -> Entry | None:
@@ -114,7 +116,7 @@ def cells(like: Sequence[Run]) -> list[Entry]:
     found: dict[Any, list[Run]] = {}
     for run in sorted(like, key=lambda run: (*run.planned, run.seed, run.id)):
         found.setdefault(_cell(run), []).append(run)
-    entries = [Entry(_label(same[0], like), same) for same in found.values()]
+    entries = [Entry(label(same[0], like), same) for same in found.values()]
     return sorted(entries, key=lambda entry: (not entry.is_reference, entry.label))
 
 
@@ -122,9 +124,15 @@ def _cell(run: Run) -> tuple[str, tuple[str, float]]:
     return str(variant(run)), run.planned
 
 
-def groups(runs: Iterable[Run]) -> list[Group]:
-    """Images first, then FLOPs, then seconds; larger budgets and random masking first within."""
+def groups(runs: Iterable[Run], begun: Sequence[Run] = ()) -> list[Group]:
+    """Images first, then FLOPs, then seconds; larger budgets and random masking first within.
+
+    Args:
+        runs: Finished.
+        begun: Not finished; each is kept with the groups it was meant for.
+    """
     found = [group for like in likes(runs) for group in _groups(like)]
+    found = [replace(one, begun=[run for run in begun if _meant_for(run, one)]) for one in found]
 
     def place(group: Group) -> tuple[Any, ...]:
         view = group.views[0] if group.views else "images"
@@ -132,6 +140,14 @@ def groups(runs: Iterable[Run]) -> list[Group]:
         return VIEWS.index(view), -group.typical(view), conditions, [run.id for run in group.runs]
 
     return sorted(found, key=place)
+
+
+def _meant_for(run: Run, group: Group) -> bool:
+    """Whether it was begun like runs of its strategy there; of any, if that has none there."""
+    if run.conditions != group.conditions:
+        return False
+    own = [other for other in group.runs if str(variant(other)) == str(variant(run))]
+    return any(other.planned == run.planned for other in own or group.runs)
 
 
 def _groups(like: Sequence[Run]) -> list[Group]:
@@ -234,11 +250,11 @@ def _entries(runs: Sequence[Run], like: Sequence[Run]) -> list[Entry]:
     for run in runs:
         found.setdefault(str(variant(run)), []).append(run)
     members = [sorted(same, key=lambda run: (run.seed, run.id)) for same in found.values()]
-    entries = [Entry(_label(same[0], like), same) for same in members]
+    entries = [Entry(label(same[0], like), same) for same in members]
     return sorted(entries, key=lambda entry: (not entry.is_reference, entry.label))
 
 
-def _label(run: Run, runs: Sequence[Run]) -> str:
+def label(run: Run, runs: Sequence[Run]) -> str:
     """The strategy's name, with those settings in which runs of that name differ."""
     name, settings = variant(run)
     others = [variant(other)[1] for other in runs if variant(other)[0] == name]
