@@ -154,7 +154,10 @@ def fail(store: Path, name: str, seeds: Sequence[int], status: str = "failed") -
         put(store, f"{name}-{seed}-{status}", broken, files=False)
 
 
-def test_failed_runs_are_counted_and_spoil_the_verdict(tmp_path: Path) -> None:
+def test_failed_runs_are_counted_and_spoil_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     store = planted(tmp_path / "runs", 8)
     fail(store, "grid", (8, 9), "diverged")  # 2 of 10: not more than a fifth
     fail(store, "clmae", (8, 9, 10))
