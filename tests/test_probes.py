@@ -104,10 +104,10 @@ def test_the_primary_feature_shows_what_hangs_on_c() -> None:
     )
     tried = {(row["feature"], row["probe"]): row["C"] for row in found if row["C"]}
     assert tried == {
-        ("patchmean", "logreg"): 100.0,
-        ("patchmean", "logreg-C/10"): 10.0,
-        ("patchmean", "logreg-Cx10"): 1000.0,
-        ("cls", "logreg"): 100.0,
+        ("patchmean", "logreg"): 300.0,
+        ("patchmean", "logreg-C/10"): 30.0,
+        ("patchmean", "logreg-Cx10"): 3000.0,
+        ("cls", "logreg"): 300.0,
     }
 
 
@@ -180,7 +180,7 @@ def test_rows_are_plain_and_complete() -> None:
     assert {tuple(row) for row in rows} == {suite.COLUMNS}
     assert len(rows) == 2 * (5 * 2 + 2) + 2  # one shot has as many draws again
     assert {row["metric"] for row in rows} == {
-        *("logreg/C100/x/last", "ncm/x/last"),
+        *("logreg/C300/x/last", "ncm/x/last"),
         *("knn1/T0.07/cosine-centred/x/last", "knn20/T0.07/cosine-centred/x/last"),
     }
     assert rows[0]["C"] == fewshot.C

@@ -84,7 +84,7 @@ def test_the_supervised_control_and_the_whole_pool(ask: Asks) -> None:
     full = {row["probe"]: row for row in found["rows"] if row["probe"].startswith("logreg-full")}
     assert sorted(full) == ["logreg-full", "logreg-full-C/10", "logreg-full-Cx10"]
     assert full["logreg-full"]["n_train"] == found["data"]["pool"]
-    assert full["logreg-full"]["metric"] == "logreg-full/C100/patchmean/last"
+    assert full["logreg-full"]["metric"] == "logreg-full/C300/patchmean/last"
 
 
 def test_trained_probes_take_seed_and_epochs(ask: Asks) -> None:
