@@ -134,6 +134,7 @@ def test_a_budget_of_flops_from_the_command_line(go: Go, strategy: str) -> None:
     assert rows[-1]["lr"] < 0.1 * max(row["lr"] for row in rows)
 
 
+@pytest.mark.slow
 def test_as_much_as_another_run_used(go: Go, out: Path) -> None:
     costly = run(go, "--strategy", "hpm", "--budget", "8step")
     match = ("--budget", f"match:{costly['id']}:flop")

@@ -21,7 +21,7 @@ subject = cache(Subject)
 """One per name, so that the clauses share what they can."""
 
 
-PAIRED = ["random", "clmae", "hpm"]
+PAIRED = ["random", "hpm"]
 """Trained by two processes in the fast suite; the others in the slow one."""
 SIBLINGS = ["adversarial", "cooperative", "neutral", "prototypes+clmae"]
 """clmae's class with other numbers, or beside another: in the slow suite."""

@@ -160,7 +160,7 @@ def pictures(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("kills", "strategy"),
     [
-        (2, "clmae-fast"),
+        pytest.param(2, "clmae-fast", marks=pytest.mark.slow),
         pytest.param(30, "clmae", marks=pytest.mark.slow),
         pytest.param(20, "prototypes+hpm", marks=pytest.mark.slow),
     ],

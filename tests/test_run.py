@@ -66,8 +66,10 @@ def test_a_run_leaves_everything_it_promises(store: Store, pictures: Path, strat
     names = {path.name for path in result.folder.iterdir()}
     assert names == {
         "record.json", "settings.json", "metrics.jsonl", "masks.safetensors", "encoder.safetensors",
-        "checkpoints", ".lock",
+        "checkpoints", "features", "fewshot_manifest.json", ".lock",
     }  # fmt: skip
+    manifest = json.loads((result.folder / "fewshot_manifest.json").read_text())
+    assert manifest["draws"][0]["ids"][0].startswith("train/blue/")
     kept = {path.suffix for path in (result.folder / "checkpoints").iterdir()}
     assert kept == {".json", ".pt"}
     assert json.loads((result.folder / "settings.json").read_text()) == record["settings"]
@@ -96,10 +98,8 @@ def test_masks_of_the_same_images_at_nine_moments(store: Store, pictures: Path) 
 
 def test_probes_stand_beside_their_controls(store: Store, pictures: Path) -> None:
     record = go(store, pictures).record
-    keys = {"probe", "feature", "shots", "draw", "accuracy"}
     rows = [*record["probes"], *record["controls"]]
-    assert all(keys <= set(row) for row in rows)
-    assert {row["feature"] for row in record["probes"]} == {"patchmean"}
+    assert {row["feature"] for row in record["probes"]} == {"patchmean", "cls", "cls+patchmean"}
     assert {row["feature"] for row in record["controls"]} == {"untrained", "pixels"}
     for feature in ("patchmean", "untrained", "pixels"):
         cells = {(r["shots"], r["draw"]) for r in rows if r["feature"] == feature}
