@@ -13,7 +13,7 @@ from maskbench.probes.cache import Cache
 from maskbench.probes.development import best_layer, development_classes
 from maskbench.probes.features import Described
 from maskbench.probes.fewshot import draws_of
-from maskbench.probes.suite import PRIMARY, Row, manifest, run_suite
+from maskbench.probes.suite import PRIMARY, Row, manifest, named, run_suite
 from maskbench.probes.task import Task
 
 IN_MEMORY = Cache()
@@ -152,9 +152,11 @@ def _best(
     layer = best_layer(train, task.train.labels, task.train.ids, chosen)
     kept = np.setdiff1d(np.arange(len(task.classes)), chosen)
     pool, scored = (np.flatnonzero(np.isin(p.labels, kept)) for p in (task.train, task.test))
+    blocks = len(train.patchmeans)
     pairs = {
         name: (train.patchmeans[at][pool], test.patchmeans[at][scored])
-        for name, at in ((BEST, layer - 1), (LAST, -1))
+        for name, at in ((BEST, layer - 1), (LAST, blocks - 1))
+        if name == LAST or layer != blocks
     }
     rows = run_suite(
         pairs,
@@ -166,9 +168,12 @@ def _best(
         [task.classes[int(i)] for i in kept],
         dataset=task.name,
         draws=draws,
-        layers={BEST: f"block{layer}-of-{len(train.patchmeans)}"},
+        layers={BEST: f"block{layer}-of-{blocks}"},
         progress=progress,
     )
+    if layer == blocks:
+        own = {"feature": BEST, "layer": f"block{layer}-of-{blocks}"}
+        rows = [*(named({**row, **own}) for row in rows), *rows]
     names = [task.classes[label] for label in chosen]
     facts = {"development_classes": names, "best_layer": layer}
     return [row for row in rows if row["probe"] != "ncm"], facts
