@@ -126,7 +126,8 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
     check(inquiry)
     device = pick_device(inquiry.device)
     opened = open_backbone(inquiry.encoder, store, device, inquiry.side)
-    run = None if inquiry.encoder.startswith(OTHERS) else store.find(inquiry.encoder)
+    others = inquiry.encoder.startswith(OTHERS)
+    run = None if others else store.find(inquiry.encoder)
     if inquiry.supervised and run is None:
         raise UsageError(
             "--supervised trains a run's encoder on the labels for as many images as that run saw: "
@@ -135,13 +136,16 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
     for note in opened.notes:
         progress.note(note)
     backbone = opened.backbone
-    images = open_data(
-        inquiry.data,
-        inquiry.stored or backbone.side,
-        store.home / "data",
-        inquiry.max_bad,
-        progress,
-    )
+    side = inquiry.stored or backbone.side
+    try:
+        images = open_data(inquiry.data, side, store.home / "data", inquiry.max_bad, progress)
+    except (UsageError, DataError) as error:
+        if "smaller than" not in str(error) or not others:
+            raise
+        raise type(error)(
+            f"{backbone.name} reads {backbone.side} px. {error} Here, --enlarge-from 32 (or "
+            "another side) enlarges smaller images, and --side has the encoder read fewer pixels."
+        ) from error
     task = task_of(images, inquiry.pool)
     for note in task.notes:
         progress.note(note)

@@ -180,10 +180,15 @@ def test_a_side_that_patches_do_not_fill(tmp_path: Path) -> None:
             opened(text, side)
 
 
-def test_images_of_another_size_are_resized_whole(tmp_path: Path) -> None:
+def test_of_larger_images_the_centre_is_shown_and_smaller_ones_are_enlarged(
+    tmp_path: Path,
+) -> None:
     backbone = opened(saved(tmp_path, vit().state_dict())).backbone
-    for side in (8, 40):
-        assert backbone.prepare(images(side)).shape == (3, 3, SIDE, SIDE)
+    assert backbone.prepare(images(8)).shape == (3, 3, SIDE, SIDE)
+    large = images(40)
+    shown = backbone.prepare(large)
+    assert torch.equal(shown, backbone.prepare(large[..., 12:28, 12:28]))
+    assert shown.shape == (3, 3, SIDE, SIDE)
 
 
 def test_heads_are_known_by_width_or_told(tmp_path: Path) -> None:

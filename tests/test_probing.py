@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import cli
+from test_foreign import saved, vit
 from test_resume import drawn
 
 from maskbench.probes import deep
@@ -120,6 +122,27 @@ def test_all_probes_and_the_protocol_of_the_clmae_paper(ask: Asks) -> None:
 )
 def test_what_cannot_be_asked_is_refused(ask: Asks, words: list[str], code: int, said: str) -> None:
     assert said in ask(*words, code=code)
+
+
+def test_a_checkpoint_of_others_is_probed_beside_its_own_start(
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also where its input is larger than the images; what did not match is said."""
+    text = saved(tmp_path, {"model": {**vit(40).state_dict(), "mask_token": torch.ones(1, 1, 2)}})
+    words = ["probe", text, "--data", f"folder:{pictures}", "--draws", "1", "--json"]
+    places = ["--out", str(tmp_path / "found"), "--runs", str(tmp_path / "runs")]
+    assert cli(monkeypatch, *words, *places) == 4
+    assert "--enlarge-from" in capsys.readouterr().err
+    assert cli(monkeypatch, *words, *places, "--enlarge-from", "32") == 0
+    found = json.loads(capsys.readouterr().out)["found"]
+    assert {row["feature"] for row in found["controls"]} == {"untrained", "pixels"}
+    assert found["encoder"]["notes"] == ["theirs.pth: not used: decoder (1)"]
+    assert "trained outside" in found["encoder"]["prior"]
+    assert cli(monkeypatch, *words, *places, "--enlarge-from", "32", "--supervised") == 2
+    assert "needs a run" in " ".join(capsys.readouterr().err.split())
 
 
 def test_others_need_their_file_and_have_no_supervised_control(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from maskbench import seeds
 from maskbench.data import augment
 from maskbench.errors import DataError
-from maskbench.model import Encoder, MaskedAutoencoder
+from maskbench.model import Encoder, MaskedAutoencoder, initialise
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,13 @@ def untrained(backbone: Backbone, seed: int) -> Backbone | None:
     fresh = backbone.copied()
     encoder: Any = fresh.encoder
     if isinstance(encoder, Encoder):
-        start = MaskedAutoencoder(encoder.shape, seeds.generator(seed, "init"))
-        encoder.load_state_dict(start.encoder_state())
+        stream = seeds.generator(seed, "init")
+        if encoder.shape.decoder_depth:  # drawn along with the decoder's
+            start = MaskedAutoencoder(encoder.shape, stream)
+            encoder.load_state_dict(start.encoder_state())
+        else:
+            initialise(encoder.cpu(), stream)
+            encoder.to(backbone.device)
     elif hasattr(encoder, "init_weights"):
         with torch.random.fork_rng(devices=[]):  # timm draws from the global stream
             torch.manual_seed(seeds.key(seed, "init"))

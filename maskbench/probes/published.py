@@ -144,7 +144,8 @@ def _own(
     """Entries by an encoder's names, without what stands before them (``module.``); other names."""
     ends = (PATCHES, POSITIONS, "cls_token", "blocks.0.norm1.weight")
     starts = {name.removesuffix(end) for name in state for end in ends if name.endswith(end)}
-    prefixes = sorted((s for s in starts if not s or s.endswith(".")), key=len)[:PREFIXES]
+    known = sorted(start for start in starts if not start or start.endswith("."))
+    prefixes = sorted(known, key=len)[:PREFIXES]
     if prefix is None:
         lacking = {p: sum(p + n not in state for n in _names(_depth(state, p))) for p in prefixes}
         whole = [p for p in prefixes if not lacking[p]]

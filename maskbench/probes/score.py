@@ -73,7 +73,8 @@ def score(
         found = described(control, task, IN_MEMORY, progress, every_layer=False)
         others[name] = _pair(*found, PRIMARY)
     images = (task.train.images, task.test.images)
-    others["pixels"] = tuple(features.pixels(part, backbone.side) for part in images)
+    side = min(backbone.side, images[0].shape[1])
+    others["pixels"] = tuple(features.pixels(part, side) for part in images)
     shown = _rows(task, others, draws, progress)
     labelled = manifest(
         task.train.ids,
