@@ -21,7 +21,7 @@ from maskbench.events import Progress
 from maskbench.files import unwritten
 from maskbench.plan import pick_device
 from maskbench.probes import deep
-from maskbench.probes.backbone import of_encoder, untrained
+from maskbench.probes.backbone import Backbone, of_encoder, untrained
 from maskbench.probes.cache import FOLDER as FEATURES
 from maskbench.probes.cache import Cache, digest
 from maskbench.probes.foreign import Opened, open_backbone
@@ -73,6 +73,11 @@ class Inquiry(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_bad: float = 0.01
 
+    @property
+    def of_others(self) -> bool:
+        """Whether the encoder is no run of the store."""
+        return self.encoder.startswith(OTHERS)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -93,8 +98,13 @@ def check(inquiry: Inquiry) -> None:
     """Refuse what cannot be, before anything is loaded.
 
     Raises:
-        UsageError: An unknown probe, or a number out of its range.
+        UsageError: An unknown probe, a number out of its range, or a control that cannot be had.
     """
+    if inquiry.supervised and inquiry.of_others:
+        raise UsageError(
+            "--supervised trains a run's encoder on the labels for as many images as that run saw: "
+            "it needs a run, not a checkpoint of others."
+        )
     for kind in inquiry.kinds:
         if kind not in KINDS:
             raise UsageError(unknown("probe", kind, KINDS))
@@ -126,28 +136,11 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
     check(inquiry)
     device = pick_device(inquiry.device)
     opened = open_backbone(inquiry.encoder, store, device, inquiry.side)
-    others = inquiry.encoder.startswith(OTHERS)
-    run = None if others else store.find(inquiry.encoder)
-    if inquiry.supervised and run is None:
-        raise UsageError(
-            "--supervised trains a run's encoder on the labels for as many images as that run saw: "
-            "it needs a run, not a checkpoint of others."
-        )
-    for note in opened.notes:
-        progress.note(note)
+    run = None if inquiry.of_others else store.find(inquiry.encoder)
     backbone = opened.backbone
-    side = inquiry.stored or backbone.side
-    try:
-        images = open_data(inquiry.data, side, store.home / "data", inquiry.max_bad, progress)
-    except (UsageError, DataError) as error:
-        if "smaller than" not in str(error) or not others:
-            raise
-        raise type(error)(
-            f"{backbone.name} reads {backbone.side} px. {error} Here, --enlarge-from 32 (or "
-            "another side) enlarges smaller images, and --side has the encoder read fewer pixels."
-        ) from error
+    images = _images(inquiry, backbone, store, progress)
     task = task_of(images, inquiry.pool)
-    for note in task.notes:
+    for note in (*opened.notes, *task.notes):
         progress.note(note)
     facts = {
         **inquiry.model_dump(mode="json", exclude={"encoder", "data", "device"}),
@@ -174,6 +167,20 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
         content = _Work(inquiry, opened, record, images, asked).answer()
         write_json(path, {**content, "asked": facts})
     return Found(path, read(path), reused=False)
+
+
+def _images(inquiry: Inquiry, backbone: Backbone, store: Store, progress: Progress) -> Images:
+    """The data set, at the side that the encoder reads or smaller images are kept at."""
+    side = inquiry.stored or backbone.side
+    try:
+        return open_data(inquiry.data, side, store.home / "data", inquiry.max_bad, progress)
+    except (UsageError, DataError) as error:
+        if "smaller than" not in str(error) or not inquiry.of_others:
+            raise
+        raise type(error)(
+            f"{backbone.name} reads {backbone.side} px. {error} Here, --enlarge-from 32 (or "
+            "another side) enlarges smaller images, and --side has the encoder read fewer pixels."
+        ) from error
 
 
 def read(path: Path) -> dict[str, Any]:
