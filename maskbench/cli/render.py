@@ -216,7 +216,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     shown = Table(title=escape(title), title_justify="left")
     for name in rows[0]:
         numeric = any(isinstance(row.get(name), int | float) for row in rows)
-        key = name in ("run", "name")
+        key = name in ("run", "name", "strategy")
         shown.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=key)
     for row in rows:
         shown.add_row(*(_cell(name, row.get(name)) for name in rows[0]))
