@@ -86,11 +86,11 @@ class _Scored:
 def over(group: Group, elsewhere: Elsewhere) -> Across:
     """The data sets on which all runs of a group were probed, and the strategies over them."""
     mine = identity(group.runs[0].record["data"])
-    print_ = str(group.runs[0].record["data"]["fingerprint"])
+    own_mark = str(group.runs[0].record["data"]["fingerprint"])
     found: dict[str, list[Probed]] = {}
     for run in group.runs:  # the run's own data is in its record
         given = elsewhere.get(run.key, ())
-        found[run.key] = [p for p in given if p.identity != mine and p.key.fingerprint != print_]
+        found[run.key] = [p for p in given if p.identity != mine and p.key.fingerprint != own_mark]
     others = {name: _common(name, found) for name in _names(found)}
     scored = [one for one in (_own(group), *others.values()) if one]
     lacking = [name for name, one in others.items() if one is None]
@@ -150,7 +150,7 @@ def _aulc(accuracies: Sequence[float], classes: int) -> float:
 
 def _titles(sets: Sequence[DataSet]) -> list[str]:
     """Short names that tell the data sets and the other columns apart."""
-    short = [one.title[:LETTERS] for one in sets]
+    short = [one.title.removeprefix("folder:")[:LETTERS] for one in sets]
     found: list[str] = []
     for one, name in zip(sets, short, strict=True):
         odd = short.count(name) > 1 or name in FIXED
