@@ -4,7 +4,7 @@ More fields may be there. ``docs/files.md`` says what they mean.
 """
 
 from collections.abc import Mapping, Sized
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -18,6 +18,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0)]
 Amounts = dict[Name, Amount | None]
+Shape = TypeVar("Shape", bound=BaseModel)
 
 
 class _Part(BaseModel):
@@ -198,16 +199,77 @@ class Record(_Part):
         return self
 
 
+class _ProbedData(_Part):
+    name: Name
+    fingerprint: Name
+    classes: Annotated[list[Name], Field(min_length=2)]
+    train: Positive
+    test: Positive
+
+
+class _Asked(_Part):
+    """The settings of ``maskbench probe``; more of them may be there."""
+
+    data: Name
+    pool: Positive
+    draws: Positive
+    side: Positive | None
+    stored: Positive | None
+
+
+class _Encoder(_Part):
+    name: Name
+
+
+class _Finished(_Part):
+    finished: Name
+
+
+class Probes(_Part):
+    """A file of ``maskbench probe``."""
+
+    version: Annotated[Literal[1], Field(alias="schema")]
+    encoder: _Encoder
+    data: _ProbedData
+    asked: _Asked
+    rows: Rows
+    provenance: _Finished
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.asked.data != self.data.fingerprint:
+            raise ValueError("asked and data name different data")
+        found = [row for row in self.rows if (row.probe, row.feature) == ("logreg", "patchmean")]
+        if len({row.shots for row in found}) > SHOTS:
+            raise ValueError(f"more than {SHOTS} different shots")
+        if any(row.classes != len(self.data.classes) for row in found):
+            raise ValueError("rows and data have different numbers of classes")
+        return self
+
+
 def check(value: Mapping[str, Any]) -> None:
     """Refuse a record of another shape.
 
     Raises:
         ValueError: What is wrong, in a line.
     """
+    _read(Record, value, "the record")
+
+
+def probes_of(value: Any) -> Probes:
+    """What a file of ``maskbench probe`` holds.
+
+    Raises:
+        ValueError: It has another shape; what is wrong, in a line.
+    """
+    return _read(Probes, value, "the file")
+
+
+def _read(shape: type[Shape], value: Any, whole: str) -> Shape:
     try:
-        Record.model_validate(value)
+        return shape.model_validate(value)
     except ValidationError as error:
         first, *more = error.errors(include_url=False, include_input=False, include_context=False)
-        where = ".".join(plain(part)[:40] for part in first["loc"]) or "the record"
+        where = ".".join(plain(part)[:40] for part in first["loc"]) or whole
         rest = f" (and {len(more)} more)" if more else ""
         raise ValueError(f"{where}: {first['msg'].lower()}{rest}") from error

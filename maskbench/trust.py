@@ -64,6 +64,31 @@ def inside(folder: Path, name: str, most: int | None = None) -> Path:
     return path
 
 
+def listed(folder: Path, name: str, suffix: str) -> list[str]:
+    """Names of the files in a folder of a folder, sorted; none where it is not there.
+
+    Args:
+        folder: Somebody's; may be a link itself.
+        name: A folder in it.
+        suffix: How a file's name ends; hidden files are not listed.
+
+    Raises:
+        StoreError: It is a link that leaves the folder, no folder, or cannot be listed.
+    """
+    path = folder / name
+    try:
+        within = path.resolve(strict=True).is_relative_to(folder.resolve(strict=True))
+        names = sorted(each.name for each in path.iterdir()) if within else []
+    except FileNotFoundError:
+        return []
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links
+        why = getattr(error, "strerror", None) or "a loop of links"
+        raise StoreError(f"{path} cannot be listed: {why}.") from error
+    if not within:
+        raise StoreError(f"{path} is a link that leaves its folder; put the folder itself there.")
+    return [each for each in names if each.endswith(suffix) and not each.startswith(".")]
+
+
 def read_text(folder: Path, name: str) -> str:
     """A text file of a folder; bytes that are no UTF-8 stay as marks.
 

@@ -11,6 +11,7 @@ from test_foreign import saved, vit
 from test_resume import drawn
 
 from maskbench.probes import deep
+from maskbench.record import probes_of
 from maskbench.results import read_record
 
 
@@ -60,6 +61,7 @@ def test_a_run_on_its_own_data_gives_its_own_numbers(ask: Asks, store: Path) -> 
     record, found = read_record(run_of(store)), told["found"]
     assert not told["reused"]
     assert found["rows"] == record["probes"]
+    assert probes_of(found).asked.pool == found["asked"]["pool"]  # compare reads such files
     assert found["controls"] == record["controls"]
     assert found["probing"] == record["probing"]
     assert found["encoder"]["prior"] == ""

@@ -120,7 +120,7 @@ class Run:
                 _number(row["images"]),
                 _number(row["flops_total"]),
                 _number(row["seconds_total"]),
-                _scores(_means(row["rows"])).get(TRAINED, {}),
+                few_shot(row["rows"]),
             )
             for row in sorted(during, key=lambda row: _number(row["images"]))
         ]
@@ -185,6 +185,11 @@ class Run:
         _ = self.id, self.seed, self.machine, self.started, self.planned, self.trials
         _ = variant(self), self.moments
         _ = self.record["provenance"]["versions"], self.record["provenance"]["commit"]
+
+
+def few_shot(rows: Iterable[Mapping[str, Any]]) -> Mapping[int, float]:
+    """Shots to accuracy of the trained encoder: the primary probe, mean over draws."""
+    return _scores(_means(rows)).get(TRAINED, {})
 
 
 Means = Mapping[tuple[str, str, int | None], float]

@@ -10,8 +10,13 @@ from maskbench.report.words import count, epochs
 from maskbench.trust import plain
 
 
-def limits(group: Group) -> list[str]:
-    """What the group cannot tell, from its facts."""
+def limits(group: Group, sets: int = 1) -> list[str]:
+    """What the group cannot tell, from its facts.
+
+    Args:
+        group: Runs that may be compared.
+        sets: Data sets over which its runs are averaged.
+    """
     found = [_limit_seeds(group)]
     judged = judge(group)
     several = [one for one in judged.primary.values() if one.band]
@@ -27,9 +32,11 @@ def limits(group: Group) -> list[str]:
         )
     run = group.runs[0]
     if run.classes:
+        name = plain(run.record["data"]["name"])
+        where = f"{name} alone" if sets < 2 else f"{sets} data sets, and the verdict is of {name}"
         found.append(
-            f"Everything was probed on {plain(run.record['data']['name'])} alone, with the encoder "
-            "frozen: other data, full fine-tuning or dense tasks may order strategies otherwise."
+            f"Everything was probed on {where}, with the encoder frozen: other data, full "
+            "fine-tuning or dense tasks may order strategies otherwise."
         )
     found.append(_limit_scale(group))
     found += _limit_seconds(group)

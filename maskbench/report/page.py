@@ -10,7 +10,18 @@ import jinja2
 from markupsafe import Markup
 
 from maskbench.errors import StoreError
-from maskbench.report import across, board, costs, differences, limits, pictures, tables, words
+from maskbench.report import (
+    across,
+    board,
+    costs,
+    datasets,
+    differences,
+    limits,
+    pictures,
+    probed,
+    tables,
+    words,
+)
 from maskbench.report.alarms import alarms
 from maskbench.report.apart import Pair, missing_views, not_compared
 from maskbench.report.frame import Run
@@ -38,6 +49,7 @@ class Report:
         not_compared: Pairs that share no group, and why.
         missing_views: Views in which no two strategies are equal, and how to get there.
         frontiers: Accuracy against cost, by like runs.
+        across: Means over data sets, one per group; most have none.
     """
 
     html: str
@@ -47,6 +59,7 @@ class Report:
     not_compared: Sequence[Pair]
     missing_views: Sequence[Pair]
     frontiers: Sequence[Frontier]
+    across: Sequence[datasets.Across]
 
     @property
     def unranked(self) -> list[Unranked]:
@@ -79,10 +92,13 @@ def make(folders: Sequence[Path]) -> Report:
     """A report of the runs in these folders."""
     runs, left_out = read(folders)
     found = groups(runs, [item.begun for item in left_out if item.begun])
+    elsewhere, unread = probed.read(runs)
+    left_out += unread
+    means = [datasets.over(group, elsewhere) for group in found]
     differing, parts, shown = _differing(found), [], _Shown()
-    for number, group in enumerate(found, 1):
+    for number, (group, mean) in enumerate(zip(found, means, strict=True), 1):
         part, missing = _group(group, f"g{number}", differing, shown)
-        parts.append(part)
+        parts.append({**part, **_data_sets(group, mean)})
         left_out += [item for item in missing if item not in left_out]
     report = Report(
         html="",
@@ -92,6 +108,7 @@ def make(folders: Sequence[Path]) -> Report:
         not_compared=not_compared(runs, found),
         missing_views=missing_views(runs, found),
         frontiers=frontiers(runs),
+        across=means,
     )
     return Report(**{**vars(report), "html": _html(report, parts, runs)})
 
@@ -186,7 +203,6 @@ def _group(
         "machines": len({run.machine for run in group.runs}),
         "labels": [entry.label for entry in group.entries],
         "reach": _reach(group),
-        "limits": limits.limits(group),
         "full": bool(fresh),
         "earlier": earlier,
     }
@@ -213,6 +229,16 @@ def _statistics(group: Group) -> dict[str, Any]:
         "none_finished": judge(group).none_finished,
         "unfinished": differences.unfinished(group),
         "how": {"primary": differences.HOW, "exploratory": differences.EXPLORATORY},
+    }
+
+
+def _data_sets(group: Group, over: datasets.Across) -> dict[str, Any]:
+    """The mean over data sets, or why there is none, and what the group cannot tell."""
+    shown = {"title": datasets.title(over), "rows": datasets.texts(over), "how": datasets.how(over)}
+    return {
+        "over": shown if over.rows else None,
+        "over_note": over.note,
+        "limits": limits.limits(group, len(over.sets)),
     }
 
 
