@@ -61,9 +61,13 @@ def accuracies(
     held = len((facts or {}).get("development_classes") or ())
     if classes and held:
         table.add_section()
-        block = (facts or {}).get("best_layer")
-        add(f"block {block}, {classes - held} classes*", "patchmean@best")
-        add(f"last block, {classes - held} classes", "patchmean@last")
+        block, left = (facts or {}).get("best_layer"), f"{classes - held} classes"
+        best = next((row for row in known if row["feature"] == "patchmean@best"), {})
+        if str(best.get("layer")).endswith(f"-of-{block}"):
+            add(f"last block*, {left}", "patchmean@last")
+        else:
+            add(f"block {block}*, {left}", "patchmean@best")
+            add(f"last block, {left}", "patchmean@last")
         table.caption += f"\n* the best of all blocks on {held} other classes"
     return table
 

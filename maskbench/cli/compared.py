@@ -146,7 +146,7 @@ def _rows(group: "Group") -> list[dict[str, Any]]:
             "runs": row.runs.told,
             "rank": row.rank or "–",
             "FS-AULC": _tight(row.fs_aulc, survivors=row.runs.flagged),
-            f"{row.shots or 'n'}-shot\n%": _tight(row.accuracy, survivors=row.runs.flagged),
+            f"{row.shots or 'n'}-\nshot": _tight(row.accuracy, survivors=row.runs.flagged),
             "20-NN\n%": _tight(row.knn20, survivors=row.runs.flagged),
             "FLOPs\nper\nimage": f"{'' if row.flops_known else '≥'}{row.flops_relative:.2f}x",
             "time\nper\nimage": _multiple(row.seconds_relative),

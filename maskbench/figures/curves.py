@@ -162,6 +162,8 @@ def _label_ends(
         [y for _, y, _ in ordered],
         0.065 * (high - low) * SIZE[1] / figure.get_figheight(),
     )
+    over = max(max(heights, default=high) - high, 0.0)  # nothing is drawn above the axes
+    heights = [height - over for height in heights]
     across = axes.get_yaxis_transform()
     for (text, _, look), height in zip(ordered, heights, strict=True):
         marker = look.marker if markers and text != CHANCE else None
