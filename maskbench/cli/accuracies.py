@@ -68,7 +68,7 @@ def accuracies(
         else:
             add(f"block {block}*, {left}", "patchmean@best")
             add(f"last block, {left}", "patchmean@last")
-        table.caption += f"\n* the best of all blocks on {held} other classes"
+        table.caption += f"\n* chosen from all blocks on {held} other classes"
     return table
 
 
