@@ -19,6 +19,8 @@ METRICS = "metrics.jsonl"
 MASKS = "masks.safetensors"
 ENCODER = "encoder.safetensors"
 SETTINGS = "settings.json"
+PRIMARY = "patchmean"
+"""The feature that runs are known by, of the trained encoder."""
 BEGUN, UNREADABLE = "begun", "unreadable"
 FLOP_PARTS = (
     "encoder", "decoder", "mask generator", "teacher", "feature extraction", "clustering",
@@ -260,12 +262,12 @@ def lacking(ledger: Any) -> list[str]:
 
 
 def mean_accuracy(
-    rows: list[dict[str, Any]], probe: str, shots: int | None, feature: str | None = None
+    rows: list[dict[str, Any]], probe: str, shots: int | None, feature: str = PRIMARY
 ) -> float | None:
-    """Mean accuracy over draws, 0 to 1; None when no row fits."""
+    """Mean accuracy over draws of one feature, 0 to 1; None when no row fits."""
     found = [
         row["accuracy"]
         for row in rows
-        if row["probe"] == probe and row["shots"] == shots and feature in (None, row["feature"])
+        if (row["probe"], row["shots"], row["feature"]) == (probe, shots, feature)
     ]
     return sum(found) / len(found) if found else None

@@ -12,7 +12,7 @@ from test_resume import drawn
 
 from maskbench.probes import deep
 from maskbench.record import probes_of
-from maskbench.results import read_record
+from maskbench.results import brief, read_record
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,23 @@ def test_a_run_on_its_own_data_gives_its_own_numbers(ask: Asks, store: Path) -> 
     assert found["encoder"]["prior"] == ""
     assert found["chance"] == 1 / len(record["data"]["classes"])
     assert Path(told["file"]).parent == run_of(store) / "probes"
+
+
+def test_a_run_is_known_by_its_primary_feature_alone(store: Path) -> None:
+    record = read_record(run_of(store))
+    found = {
+        feature: [
+            row["accuracy"]
+            for row in record["probes"]
+            if (row["probe"], row["shots"], row["feature"]) == ("logreg", 16, feature)
+        ]
+        for feature in ("patchmean", "cls", "cls+patchmean")
+    }
+    assert all(len(own) == 1 for own in found.values())
+    assert brief(record)["logreg@16"] == found["patchmean"][0]
+    rows = [{**row, "accuracy": float(row["feature"] == "cls")} for row in record["probes"]]
+    assert brief({**record, "probes": rows})["logreg@16"] == 0
+    assert brief({**record, "probes": rows})["knn20"] == 0
 
 
 def test_what_was_found_is_kept_and_not_mixed_up(ask: Asks) -> None:

@@ -50,8 +50,8 @@ def accuracies(
         """A line, if there is anything."""
         own = [row for row in known if row["feature"] == feature]
         if own:
-            cells = [percent(mean_accuracy(own, "logreg", n)) for n in shots]
-            cells += [percent(mean_accuracy(own, f"knn{k}", None)) for k in (1, 20)]
+            cells = [percent(mean_accuracy(own, "logreg", n, feature)) for n in shots]
+            cells += [percent(mean_accuracy(own, f"knn{k}", None, feature)) for k in (1, 20)]
             table.add_row(label, *cells, style=style)
 
     for feature, label in FEATURES.items():

@@ -13,8 +13,9 @@ from maskbench.probes.fewshot import full_data
 from maskbench.probes.finetune import FinetuneSettings, finetune
 from maskbench.probes.linear import LinearSettings, linear_lars
 from maskbench.probes.score import described
-from maskbench.probes.suite import COLUMNS, PRIMARY, Row, named
+from maskbench.probes.suite import COLUMNS, Row, named
 from maskbench.probes.task import Task
+from maskbench.results import PRIMARY
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def _full(asked: Asked) -> list[Row]:
         task.train.labels,
         task.test.labels,
         sensitivity=True,
+        device=asked.backbone.device,
     )
     own = {"feature": PRIMARY, "layer": "last", "classes": len(task.classes)}
     return [named({**own, "n_test": len(task.test.labels), **row}) for row in found]

@@ -13,8 +13,9 @@ from maskbench.probes.cache import Cache
 from maskbench.probes.development import best_layer, development_classes
 from maskbench.probes.features import Described
 from maskbench.probes.fewshot import draws_of
-from maskbench.probes.suite import PRIMARY, Row, manifest, named, run_suite
+from maskbench.probes.suite import Row, manifest, named, run_suite
 from maskbench.probes.task import Task
+from maskbench.results import PRIMARY
 
 IN_MEMORY = Cache()
 VARIANTS = ("cls", "cls+patchmean")
@@ -66,8 +67,10 @@ def score(
     train, test = described(backbone, task, cache, progress)
     variants = {name: _pair(train, test, name) for name in VARIANTS}
     rows = primary(backbone, task, draws=draws, progress=progress, found=(train, test))
-    rows += [row for row in _rows(task, variants, draws, progress) if row["probe"] != "ncm"]
-    best, chosen = _best(task, train, test, draws, progress)
+    rows += [
+        row for row in _rows(backbone, task, variants, draws, progress) if row["probe"] != "ncm"
+    ]
+    best, chosen = _best(backbone, task, (train, test), draws, progress)
     others: dict[str, Any] = {}
     for name, control in (controls or {}).items():
         found = described(control, task, IN_MEMORY, progress, every_layer=False)
@@ -75,7 +78,7 @@ def score(
     images = (task.train.images, task.test.images)
     side = min(backbone.side, images[0].shape[1])
     others["pixels"] = tuple(features.pixels(part, side) for part in images)
-    shown = _rows(task, others, draws, progress)
+    shown = _rows(backbone, task, others, draws, progress)
     labelled = manifest(
         task.train.ids,
         draws_of(task.train.ids, task.train.labels, task.classes, dataset=task.name, draws=draws),
@@ -103,7 +106,7 @@ def primary(
         DivergedError: A feature is not finite.
     """
     found = found or described(backbone, task, IN_MEMORY, progress, every_layer=False)
-    return _rows(task, {PRIMARY: _pair(*found, PRIMARY)}, draws, progress)
+    return _rows(backbone, task, {PRIMARY: _pair(*found, PRIMARY)}, draws, progress)
 
 
 def described(
@@ -127,7 +130,9 @@ def _pair(train: Described, test: Described, name: str) -> tuple[Any, Any]:
     return train.feature(name), test.feature(name)
 
 
-def _rows(task: Task, found: Mapping[str, Any], draws: int, progress: Progress) -> list[Row]:
+def _rows(
+    backbone: Backbone, task: Task, found: Mapping[str, Any], draws: int, progress: Progress
+) -> list[Row]:
     return run_suite(
         found,
         (task.train.labels, task.test.labels),
@@ -135,18 +140,24 @@ def _rows(task: Task, found: Mapping[str, Any], draws: int, progress: Progress) 
         task.classes,
         dataset=task.name,
         draws=draws,
+        device=backbone.device,
         progress=progress,
     )
 
 
 def _best(
-    task: Task, train: Described, test: Described, draws: int, progress: Progress
+    backbone: Backbone,
+    task: Task,
+    found: tuple[Described, Described],
+    draws: int,
+    progress: Progress,
 ) -> tuple[list[Row], dict[str, Any]]:
     """The best layer's rows beside the last one's, on the classes it was not chosen by.
 
     Returns:
         Rows, and which layer it is and which classes chose it; nothing where there are too few.
     """
+    train, test = found
     chosen = development_classes(task.classes, task.name)
     if not chosen or len(train.patchmeans) < 2:
         return [], {"development_classes": [], "best_layer": None}
@@ -170,6 +181,7 @@ def _best(
         dataset=task.name,
         draws=draws,
         layers={BEST: f"block{layer}-of-{blocks}"},
+        device=backbone.device,
         progress=progress,
     )
     if layer == blocks:

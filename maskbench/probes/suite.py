@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from maskbench.errors import DataError
 from maskbench.events import Progress, Silent
 from maskbench.probes.features import Features
 from maskbench.probes.fewshot import DRAWS, SHOTS, Labels, Subset, draws_of, few_shot
 from maskbench.probes.knn import KS, TEMPERATURE, knn
+from maskbench.results import PRIMARY
 
-PRIMARY = "patchmean"
 Row = dict[str, Any]
 """One fit. Every row has the keys of ``COLUMNS``; None where a key does not apply."""
 
@@ -33,6 +34,7 @@ def run_suite(
     draws: int = DRAWS,
     shots: Sequence[int] = SHOTS,
     layers: Mapping[str, str] | None = None,
+    device: torch.device | str = "cpu",
     progress: Progress | None = None,
 ) -> list[Row]:
     """Few-shot probes and nearest neighbours on every kind of feature, on the same subsets.
@@ -47,6 +49,7 @@ def run_suite(
         draws: Few-shot subsets per shot; twice as many with one image per class.
         shots: Labelled images per class; those that do not fit are left out.
         layers: Name to the layer it was read from, for its metrics' names (default: ``last``).
+        device: Where to compute, in float64.
         progress: Told which features are done.
 
     Returns:
@@ -67,9 +70,15 @@ def run_suite(
     for done, (name, (train, test)) in enumerate(features.items(), 1):
         layer = layers.get(name, "last")
         found = few_shot(
-            train, test, train_labels, test_labels, draws=chosen, sensitivity=name == PRIMARY
+            train,
+            test,
+            train_labels,
+            test_labels,
+            draws=chosen,
+            sensitivity=name == PRIMARY,
+            device=device,
         )
-        found += nearest(train, test, train_labels, test_labels, len(classes))
+        found += nearest((train, train_labels), (test, test_labels), len(classes), device)
         own = {"feature": name, "layer": layer, **shared}
         rows += [named({**own, **row}) for row in found]
         progress.advance(done)
@@ -91,10 +100,14 @@ def named(row: Mapping[str, Any]) -> Row:
 
 
 def nearest(
-    train: Features, test: Features, train_labels: Labels, test_labels: Labels, classes: int
+    known: tuple[Features, Labels],
+    asked: tuple[Features, Labels],
+    classes: int,
+    device: torch.device | str,
 ) -> list[Row]:
     """The rows of the nearest-neighbour probes."""
-    found = knn(train, train_labels, test, classes, ks=KS)
+    (train, train_labels), (test, test_labels) = known, asked
+    found = knn(train, train_labels, test, classes, ks=KS, device=device)
     return [
         {
             "probe": f"knn{k}",
