@@ -158,12 +158,11 @@ def _label_ends(
     axes = figure.axes[0]
     low, high = axes.get_ylim()
     ordered = sorted(ends, key=lambda end: (end[1], end[0]))
-    heights = spread(
-        [y for _, y, _ in ordered],
-        0.065 * (high - low) * SIZE[1] / figure.get_figheight(),
-    )
-    over = max(max(heights, default=high) - high, 0.0)  # nothing is drawn above the axes
-    heights = [height - over for height in heights]
+    gap = 0.065 * (high - low) * SIZE[1] / figure.get_figheight()
+    heights = spread([y for _, y, _ in ordered], gap)
+    for place in reversed(range(len(heights))):  # nothing is drawn above the axes
+        most = high - gap * (len(heights) - 1 - place)
+        heights[place] = min(heights[place], most)
     across = axes.get_yaxis_transform()
     for (text, _, look), height in zip(ordered, heights, strict=True):
         marker = look.marker if markers and text != CHANCE else None
