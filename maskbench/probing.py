@@ -44,7 +44,7 @@ class Inquiry(BaseModel):
 
     Attributes:
         encoder: A run, ``timm:NAME[@FILE]`` or ``mae:FILE``.
-        data: A data set with classes.
+        data: A data set with classes; None for ``scenes``, unless a run was trained on others.
         kinds: Which probes; ``frozen`` is the few-shot curve and nearest neighbours.
         pool: Images of each split that are used at most by probes of cached features.
         draws: Few-shot subsets per shot.
@@ -61,7 +61,7 @@ class Inquiry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     encoder: str
-    data: str = "scenes"
+    data: str | None = None
     kinds: tuple[str, ...] = (FROZEN,)
     pool: int = POOL
     draws: int = 10
@@ -137,6 +137,12 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
     device = pick_device(inquiry.device)
     opened = open_backbone(inquiry.encoder, store, device, inquiry.side)
     run = None if inquiry.of_others else store.find(inquiry.encoder)
+    record = read_record(run) if run else None
+    if inquiry.data is None and record and record["data"]["name"] != "scenes":
+        raise UsageError(
+            f"{run} was trained on {record['data']['name']}; where that lies is not in its record. "
+            "Give --data: folder:PATH, or scenes."
+        )
     backbone = opened.backbone
     images = _images(inquiry, backbone, store, progress)
     task = task_of(images, inquiry.pool)
@@ -163,7 +169,6 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
     with lock.hold(folder):
         cache = Cache(run / FEATURES if run else None)
         asked = deep.Asked(backbone, task, inquiry.seed, inquiry.epochs, cache, progress)
-        record = read_record(run) if run else None
         content = _Work(inquiry, opened, record, images, asked).answer()
         write_json(path, {**content, "asked": facts})
     return Found(path, read(path), reused=False)
@@ -173,7 +178,9 @@ def _images(inquiry: Inquiry, backbone: Backbone, store: Store, progress: Progre
     """The data set, at the side that the encoder reads or smaller images are kept at."""
     side = inquiry.stored or backbone.side
     try:
-        return open_data(inquiry.data, side, store.home / "data", inquiry.max_bad, progress)
+        return open_data(
+            inquiry.data or "scenes", side, store.home / "data", inquiry.max_bad, progress
+        )
     except (UsageError, DataError) as error:
         if "smaller than" not in str(error) or not inquiry.of_others:
             raise

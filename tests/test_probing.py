@@ -164,6 +164,13 @@ def test_a_checkpoint_of_others_is_probed_beside_its_own_start(
     assert "needs a run" in " ".join(capsys.readouterr().err.split())
 
 
+def test_data_of_ones_own_has_to_be_named(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli(monkeypatch, "probe", run_of(store).name, "--runs", str(store)) == 2
+    assert "was trained on folder:pictures" in " ".join(capsys.readouterr().err.split())
+
+
 def test_others_need_their_file_and_have_no_supervised_control(
     store: Path,
     pictures: Path,

@@ -15,7 +15,10 @@ def probe(
             help="A run (folder, name, or its beginning), timm:NAME, timm:NAME@FILE or mae:FILE."
         ),
     ],
-    data: options.Data = "scenes",
+    data: Annotated[
+        str | None,
+        typer.Option(help="scenes, or folder:PATH. Default: scenes, if a run was trained on them."),
+    ] = None,
     probes: Annotated[
         str,
         typer.Option(
@@ -80,7 +83,7 @@ def probe(
     from maskbench.errors import UsageError, unknown
     from maskbench.results import Store
 
-    check_kind(data)
+    check_kind(data or "scenes")
     if protocol not in ("ours", "clmae"):
         raise UsageError(unknown("protocol", protocol, ("ours", "clmae")))
     kinds = [kind.strip() for kind in probes.split(",")]

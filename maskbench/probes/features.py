@@ -105,13 +105,11 @@ def describe(
     return found
 
 
-def pixels(
-    images: NDArray[np.uint8], crop: int, *, side: int = 32, chunk: int = 500
-) -> NDArray[np.float32]:
+def pixels(images: Any, crop: int, *, side: int = 32, chunk: int = 500) -> NDArray[np.float32]:
     """Raw pixels in [0, 1], the control that has learnt nothing.
 
     Args:
-        images: (images, stored side, stored side, 3).
+        images: Uint8, (images, stored side, stored side, 3); may be memory-mapped.
         crop: The model's input side, pixels: both see the same part of an image.
         side: Larger crops are shrunk to this side by averaging areas.
         chunk: Images averaged at a time.
@@ -119,11 +117,10 @@ def pixels(
     Returns:
         (images, s * s * 3) where s is the smaller of ``crop`` and ``side``.
     """
-    cropped = centre_crop(images, crop)
     shrink = _area_weights(crop, min(crop, side))
     features = np.empty((len(images), 3 * len(shrink) ** 2), np.float32)
     for start in range(0, len(images), chunk):
-        part = cropped[start : start + chunk].astype(np.float32) / 255
+        part = centre_crop(images[start : start + chunk], crop).astype(np.float32) / 255
         small = np.einsum("ij,njkc,lk->nilc", shrink, part, shrink, optimize=True)
         features[start : start + chunk] = small.reshape(len(part), -1)
     return features

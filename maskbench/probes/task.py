@@ -35,15 +35,14 @@ class Part:
 
     def only(self) -> Split:
         """They as a split; pixels are read when they are asked for."""
-        rows: Any = Rows(self.split.images, self.positions)
-        return Split(rows, self.labels, self.ids)
+        return Split(self.images, self.labels, self.ids)
 
-    @cached_property
-    def images(self) -> NDArray[np.uint8]:
-        """Uint8, (images, side, side, 3); the split's own array where all are meant."""
+    @property
+    def images(self) -> Any:
+        """Uint8, (images, side, side, 3), read when they are asked for."""
         if len(self.positions) == len(self.split):
             return self.split.images
-        return np.ascontiguousarray(self.split.images[self.positions])
+        return Rows(self.split.images, self.positions)
 
     @cached_property
     def labels(self) -> Labels:
