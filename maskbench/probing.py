@@ -10,15 +10,16 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+import numpy as np
 
 from maskbench import lock, provenance
 from maskbench.data import Images, open_data
-from maskbench.errors import DataError, StoreError, UsageError, unknown
+from maskbench.errors import DataError, StoreError, UsageError
 from maskbench.events import Progress
 from maskbench.files import unwritten
+from maskbench.inquiry import FROZEN, Inquiry, check
 from maskbench.plan import pick_device
 from maskbench.probes import deep
 from maskbench.probes.backbone import Backbone, of_encoder, untrained
@@ -26,57 +27,17 @@ from maskbench.probes.cache import FOLDER as FEATURES
 from maskbench.probes.cache import Cache, digest
 from maskbench.probes.foreign import Opened, open_backbone
 from maskbench.probes.score import Scored, score
+from maskbench.probes.suite import SUITE
 from maskbench.probes.supervised import supervised
-from maskbench.probes.task import POOL, task_of
+from maskbench.probes.task import Part, digests, task_of
+from maskbench.record import probes_of
 from maskbench.results import Store, read_record, write_json
 from maskbench.spec import RunSettings, preset
-from maskbench.trust import parse, plain, read_text
+from maskbench.trust import parse, read_text
 
 SCHEMA = 1
 FOLDER = "probes"
-FROZEN = "frozen"
-OTHERS = ("timm:", "mae:")
-KINDS = (FROZEN, *deep.KINDS)
-
-
-class Inquiry(BaseModel):
-    """What is asked of an encoder.
-
-    Attributes:
-        encoder: A run, ``timm:NAME[@FILE]`` or ``mae:FILE``.
-        data: A data set with classes; None for ``scenes``, unless a run was trained on others.
-        kinds: Which probes; ``frozen`` is the few-shot curve and nearest neighbours.
-        pool: Images of each split that are used at most by probes of cached features.
-        draws: Few-shot subsets per shot.
-        seed: Of what is trained.
-        epochs: Of what is trained; None for each probe's own.
-        side: Input side of the encoder, pixels; None for its own.
-        stored: Side at which images are kept, pixels, where they are smaller than the input and are
-            to be enlarged; None to refuse such images.
-        supervised: Whether the same encoder is trained on the labels, as a control.
-        device: ``cpu``, ``cuda`` or ``auto``.
-        max_bad: Largest share of unusable files that is tolerated.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    encoder: str
-    data: str | None = None
-    kinds: tuple[str, ...] = (FROZEN,)
-    pool: int = POOL
-    draws: int = 10
-    seed: int = 0
-    epochs: int | None = None
-    side: int | None = None
-    stored: int | None = None
-    supervised: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    max_bad: float = 0.01
-
-    @property
-    def of_others(self) -> bool:
-        """Whether the encoder is no run of the store."""
-        return self.encoder.startswith(OTHERS)
+MANIFESTS = "manifests"
 
 
 @dataclass(frozen=True)
@@ -92,33 +53,6 @@ class Found:
     path: Path
     content: dict[str, Any]
     reused: bool
-
-
-def check(inquiry: Inquiry) -> None:
-    """Refuse what cannot be, before anything is loaded.
-
-    Raises:
-        UsageError: An unknown probe, a number out of its range, or a control that cannot be had.
-    """
-    if inquiry.supervised and inquiry.of_others:
-        raise UsageError(
-            "--supervised trains a run's encoder on the labels for as many images as that run saw: "
-            "it needs a run, not a checkpoint of others."
-        )
-    for kind in inquiry.kinds:
-        if kind not in KINDS:
-            raise UsageError(unknown("probe", kind, KINDS))
-    ranges = {
-        "--pool": (inquiry.pool, 1),
-        "--draws": (inquiry.draws, 1),
-        "--seed": (inquiry.seed, 0),
-        "--epochs": (inquiry.epochs, 1),
-        "--side": (inquiry.side, 1),
-        "--enlarge-from": (inquiry.stored, 8),
-    }
-    for option, (value, low) in ranges.items():
-        if value is not None and value < low:
-            raise UsageError(f"{option} {value} is out of range: choose at least {low}.")
 
 
 def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) -> Found:
@@ -150,6 +84,7 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
         progress.note(note)
     facts = {
         **inquiry.model_dump(mode="json", exclude={"encoder", "data", "device"}),
+        "suite": SUITE,
         "encoder": digest(backbone),
         "data": images.fingerprint,
         "device": device,
@@ -161,15 +96,22 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
     stem = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(words)).strip("-.")[:100]
     path = folder / f"{stem}-{mark}.json"
     if path.exists():
-        return Found(path, read(path), reused=True)
+        content = read(path)
+        if content["asked"] != json.loads(json.dumps(facts)):
+            raise DataError(f"{path} answers something else. Remove it to probe again.")
+        return Found(path, content, reused=True)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(unwritten(folder, error)) from error
     with lock.hold(folder):
-        cache = Cache(run / FEATURES if run else None)
+        cache = Cache(run / FEATURES if beside and run else None)
         asked = deep.Asked(backbone, task, inquiry.seed, inquiry.epochs, cache, progress)
         content = _Work(inquiry, opened, record, images, asked).answer()
+        manifest = content.pop("manifest")
+        if manifest is not None:
+            (folder / MANIFESTS).mkdir(exist_ok=True)
+            write_json(folder / MANIFESTS / path.name, manifest)
         write_json(path, {**content, "asked": facts})
     return Found(path, read(path), reused=False)
 
@@ -198,8 +140,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         found = parse(read_text(path.parent, path.name))
-        if found["schema"] != SCHEMA:
-            raise ValueError(f"schema {plain(found['schema'])[:40]}, this maskbench reads {SCHEMA}")
+        probes_of(found)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be read ({error}). Remove it to probe again.") from error
     content: dict[str, Any] = found
@@ -256,12 +197,7 @@ class _Work:
         start = untrained(asked.backbone, record["seed"] if record else asked.seed)
         controls = {"untrained": start} if start else {}
         if self.inquiry.supervised and record:
-            settings = RunSettings.model_validate(record["settings"]).model_copy(
-                update={"device": asked.backbone.device.type}
-            )
-            shape, seen = preset(settings.model).shape, int(record["ledger"]["images"])
-            trained = supervised(shape, self.images.train, settings, seen, asked.progress)
-            controls["supervised"] = of_encoder(trained, "supervised encoder")
+            controls["supervised"] = self.supervised(record)
         return score(
             asked.backbone,
             asked.task,
@@ -270,3 +206,23 @@ class _Work:
             cache=asked.cache,
             progress=asked.progress,
         )
+
+    def supervised(self, record: Mapping[str, Any]) -> Backbone:
+        """The run's encoder trained on the labels; images of the test split are left out."""
+        try:
+            settings = RunSettings.model_validate(record["settings"])
+            seen = int(record["ledger"]["images"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                f"the record of {record['id']} does not say how it was trained, so there is no "
+                "supervised control: run it again, or leave --supervised out."
+            ) from error
+        settings = settings.model_copy(update={"device": self.asked.backbone.device.type})
+        train, scored = self.images.train, self.asked.task.test
+        doubles = np.isin(
+            digests(train, np.arange(len(train))), digests(scored.split, scored.positions)
+        )
+        part = Part(train, np.flatnonzero(~doubles), "").only()
+        shape = preset(settings.model).shape
+        trained = supervised(shape, part, settings, seen, self.asked.progress)
+        return of_encoder(trained, "supervised encoder")

@@ -39,7 +39,7 @@ class Row(_Part):
     classes: Annotated[int, Field(ge=2)]
 
 
-Rows = Annotated[list[Row], Field(max_length=20_000)]
+Rows = Annotated[list[Row], Field(max_length=100_000)]
 
 
 class _Probing(_Part):
@@ -211,6 +211,7 @@ class _Asked(_Part):
     """The settings of ``maskbench probe``; more of them may be there."""
 
     data: Name
+    suite: Name
     pool: Positive
     draws: Positive
     side: Positive | None

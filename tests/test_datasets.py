@@ -18,7 +18,15 @@ from maskbench.report.judge import generator
 from maskbench.statistics.scores import half_width
 
 OTHER = {"name": "other", "fingerprint": "0" * 64, "classes": list("vwxyz"), "train": 9, "test": 8}
-ASKED = {"kinds": ["frozen"], "pool": 100, "draws": 2, "side": None, "stored": None, "seed": 0}
+ASKED = {
+    "suite": "C300/v1",
+    "kinds": ["frozen"],
+    "pool": 100,
+    "draws": 2,
+    "side": None,
+    "stored": None,
+    "seed": 0,
+}
 EFFECTS = {"random": 0.0, "clmae": 0.03}
 
 
@@ -131,7 +139,13 @@ def test_it_is_told_everywhere_in_earned_words(
     (over,) = told["over_data_sets"]
     assert over["group"] == 1
     assert [one["title"] for one in over["sets"]] == ["toy", "other"]
-    assert over["sets"][1]["asked"] == {"pool": 100, "draws": 2, "side": None, "stored": None}
+    assert over["sets"][1]["asked"] == {
+        "suite": "C300/v1",
+        "pool": 100,
+        "draws": 2,
+        "side": None,
+        "stored": None,
+    }
     difference = over["rows"][1]["difference"]
     assert (difference["low"] is None) == (difference["resampled_low"] is None) == (seeds < 3)
     own = [*strings(over), re.findall(r"Over data sets.*?Accuracy with few", html)[0]]
@@ -163,7 +177,15 @@ def test_a_run_that_lacks_a_data_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", [{"pool": 50}, {"draws": 5}, {"side": 64}, {"stored": 32}, {"fingerprint": "1" * 64}]
+    "odd",
+    [
+        {"suite": "C1/v1"},
+        {"pool": 50},
+        {"draws": 5},
+        {"side": 64},
+        {"stored": 32},
+        {"fingerprint": "1" * 64},
+    ],
 )
 def test_what_was_asked_otherwise_is_not_mixed(tmp_path: Path, odd: dict[str, Any]) -> None:
     runs = store_of(tmp_path, 1)

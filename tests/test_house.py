@@ -25,7 +25,7 @@ RANKS = [
     ["strategy"],
     ["compose"],
     ["registry", "data", "optim", "probes", "figures"],
-    ["priors"],
+    ["priors", "inquiry"],
     ["job", "place"],
     ["guard"],
     ["train"],

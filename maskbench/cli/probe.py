@@ -40,12 +40,10 @@ def probe(
             help="One more control: the run's encoder trained on the labels, for as many images.",
         ),
     ] = False,
-    pool: Annotated[
-        int, typer.Option(help="Images of each split that probes of cached features use at most.")
-    ] = 10_000,
+    pool: Annotated[int, typer.Option(help="Images of each split that are used at most.")] = 10_000,
     draws: options.Draws = 10,
     epochs: Annotated[
-        int | None, typer.Option(help="Of attentive, linear-lars, finetune. Default: each its own.")
+        int | None, typer.Option(help="Of what is trained (not of frozen). Default: each its own.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of what is trained.")] = 0,
     side: Annotated[
@@ -88,10 +86,10 @@ def probe(
         raise UsageError(unknown("protocol", protocol, ("ours", "clmae")))
     kinds = [kind.strip() for kind in probes.split(",")]
     if protocol == "clmae":
-        kinds = ["clmae-protocol" if kind == "frozen" else kind for kind in kinds]
+        kinds = ["clmae-protocol", *(kind for kind in kinds if kind != "frozen")]
     with bars.watch() as progress:
         progress.message("starting (loading torch)")
-        from maskbench.probing import Inquiry
+        from maskbench.inquiry import Inquiry
         from maskbench.probing import probe as carry_out
 
         found = carry_out(

@@ -138,6 +138,12 @@ def untrained(backbone: Backbone, seed: int) -> Backbone | None:
         with torch.random.fork_rng(devices=[]):  # timm draws from the global stream
             torch.manual_seed(seeds.key(seed, "init"))
             encoder.init_weights()
+        before = dict(backbone.encoder.named_parameters())
+        if any(  # older versions of timm leave some as they were
+            torch.equal(value, before[name]) and value.numel() > 1 and bool(value.std() > 0)
+            for name, value in encoder.named_parameters()
+        ):
+            return None
     else:
         return None
     encoder.requires_grad_(requires_grad=False)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from maskbench import trust
 from maskbench.errors import StoreError
 from maskbench.events import Progress
 from maskbench.files import unwritten
@@ -87,7 +88,7 @@ class Cache:
 
 def digest(backbone: Backbone) -> str:
     """SHA-256 of an encoder's weights, in hex."""
-    found = hashlib.sha256()
+    found = hashlib.sha256(repr(getattr(backbone.encoder, "shape", "")).encode())
     for name, value in sorted(backbone.encoder.state_dict().items()):
         found.update(f"{name} {tuple(value.shape)} ".encode())
         found.update(value.detach().cpu().float().contiguous().numpy().data)
@@ -102,16 +103,20 @@ def _shapes(facts: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 def _read(folder: Path, facts: Mapping[str, Any]) -> Described | None:
     """What is there, if it is whole and what was asked for."""
     try:
-        if json.loads((folder / FACTS).read_text(encoding="utf-8")) != facts:
+        if trust.parse(trust.read_text(folder, FACTS)) != facts:
             return None
         arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            name: np.load(trust.inside(folder, f"{name}.npy"), mmap_mode="r", allow_pickle=False)
             for name in _shapes(facts)
         }
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError, StoreError):
         return None
     for name, shape in _shapes(facts).items():
-        if arrays[name].shape != shape or arrays[name].dtype != np.float32:
+        if (
+            not isinstance(arrays[name], np.ndarray)
+            or arrays[name].shape != shape
+            or arrays[name].dtype != np.float32
+        ):
             return None
     return Described(**arrays)
 

@@ -61,26 +61,28 @@ class Classifiers:
             Name to marks by problem: ``measures``' accuracies and calibration, ``C``, ``n_iter``,
             ``converged``.
         """
-        fits = solve(
-            self.pool,
-            self.labels,
-            places.clamp(min=0),
-            self.classes,
-            strengths=self.pool.new_tensor(list(strengths.values())),
-            weights=(places >= 0).to(self.pool.dtype),
-            max_iterations=max_iterations,
-        )
-        found = {}
-        for at, (name, strength) in enumerate(strengths.items()):
-            parts = []
-            for part in self._pieces(len(places)):
-                logits = fits.weights[part, at] @ self.queries.T
-                logits += fits.intercepts[part, at, :, None]
+        parts: dict[str, list[dict[str, Tensor]]] = {name: [] for name in strengths}
+        more = len(strengths) * self.classes * self.pool.shape[1]
+        for part in self._pieces(len(places), more):
+            fits = solve(
+                self.pool,
+                self.labels,
+                places[part].clamp(min=0),
+                self.classes,
+                strengths=self.pool.new_tensor(list(strengths.values())),
+                weights=(places[part] >= 0).to(self.pool.dtype),
+                max_iterations=max_iterations,
+            )
+            for at, name in enumerate(strengths):
+                logits = fits.weights[:, at] @ self.queries.T
+                logits += fits.intercepts[:, at, :, None]
                 marks = accuracies(logits, self.answers) | calibration(logits, self.answers)
-                ways = {"n_iter": fits.iterations[part, at], "converged": fits.converged[part, at]}
-                parts.append(marks | ways)
-            found[name] = [{**marks, "C": strength} for marks in _by_problem(parts)]
-        return found
+                ways = {"n_iter": fits.iterations[:, at], "converged": fits.converged[:, at]}
+                parts[name].append(marks | ways)
+        return {
+            name: [{**marks, "C": strength} for marks in _by_problem(parts[name])]
+            for name, strength in strengths.items()
+        }
 
     def class_means(self, places: Tensor) -> list[Marks]:
         """The class whose mean has the largest cosine with an image; it has nothing to tune.

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 FEATURES = ("patchmean", "cls", "cls+patchmean")
 CHUNK, BLOCK = 128, 4096
+NUMBERS = 2**26
+"""Of all layers' tokens, at a time."""
 Floats = NDArray[np.float64]
 Features = NDArray[np.float32] | Floats
 F = TypeVar("F", bound=NDArray[np.floating[Any]])
@@ -81,13 +83,15 @@ def describe(
     found = Described(
         make("cls", (count, backbone.width)), make("patchmeans", (depth, count, backbone.width))
     )
+    size = (1 + backbone.patches) * backbone.width * backbone.depth
+    chunk = min(CHUNK, max(1, NUMBERS // size))
     encoder, training, broken = backbone.encoder, backbone.encoder.training, 0
     encoder.eval()
     progress.start("features", count, "images")
     try:
         with torch.no_grad():
-            for start in range(0, count, CHUNK):
-                batch = torch.from_numpy(np.array(images[start : start + CHUNK]))
+            for start in range(0, count, chunk):
+                batch = torch.from_numpy(np.array(images[start : start + chunk]))
                 shown = backbone.prepare(batch.permute(0, 3, 1, 2).to(backbone.device))
                 layers = backbone.layers(shown)[-depth:]
                 assert layers[-1].shape[1] == 1 + backbone.patches, "a probe sees every patch"

@@ -164,6 +164,8 @@ def _best(
     layer = best_layer(train, task.train.labels, task.train.ids, chosen)
     kept = np.setdiff1d(np.arange(len(task.classes)), chosen)
     pool, scored = (np.flatnonzero(np.isin(p.labels, kept)) for p in (task.train, task.test))
+    if not len(scored):
+        return [], {"development_classes": [], "best_layer": None}
     blocks = len(train.patchmeans)
     pairs = {
         name: (train.patchmeans[at][pool], test.patchmeans[at][scored])

@@ -11,10 +11,21 @@ import torch
 from maskbench.errors import DataError
 from maskbench.events import Progress, Silent
 from maskbench.probes.features import Features
-from maskbench.probes.fewshot import DRAWS, SHOTS, Labels, Subset, draws_of, few_shot
+from maskbench.probes.fewshot import (
+    DRAWS,
+    SHOTS,
+    SPLIT_VERSION,
+    C,
+    Labels,
+    Subset,
+    draws_of,
+    few_shot,
+)
 from maskbench.probes.knn import KS, TEMPERATURE, knn
 from maskbench.results import PRIMARY
 
+SUITE = f"C{C:g}/v{SPLIT_VERSION}"
+"""What few-shot numbers must share to be compared."""
 Row = dict[str, Any]
 """One fit. Every row has the keys of ``COLUMNS``; None where a key does not apply."""
 

@@ -163,6 +163,8 @@ def _noted(task: Task) -> Task:
             f"{task.name}: no training image of {absent} to learn from{why}. Add some, or remove "
             "the class from both splits."
         )
+    if not len(task.test.positions):
+        raise DataError(f"{task.name}: the test split has no image to score.")
     unscored = _names(task.classes, counts[1] == 0)
     if unscored:
         notes.append(

@@ -71,5 +71,14 @@ def _sign(one: Entry, other: Entry, group: Group, probe: str) -> float:
     if not shots:
         return 0.0
     ours, theirs = (by_seed(each, lambda run: run.aulc(shots, probe)) for each in (one, other))
-    seeds = ours.keys() & theirs.keys()
+    seeds = _under_all(one, shots) & _under_all(other, shots)
     return sum(ours[seed] - theirs[seed] for seed in sorted(seeds))
+
+
+def _under_all(entry: Entry, shots: list[int]) -> set[int]:
+    """Seeds that were probed under every C."""
+
+    def seeds(probe: str) -> set[int]:
+        return set(by_seed(entry, lambda run: run.aulc(shots, probe)))
+
+    return set.intersection(*(seeds(probe) for probe in (PROBE, *VARIED)))

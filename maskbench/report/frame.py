@@ -11,6 +11,7 @@ from maskbench.trust import plain
 
 REFERENCE = "random"
 TRAINED, UNTRAINED, PIXELS = "patchmean", "untrained", "pixels"
+UNPROBED = "none"
 PROBE, VARIED = "logreg", ("logreg-C/10", "logreg-Cx10")
 RECIPE = ("batch", "base_lr", "weight_decay", "warmup", "precision", "compile", "limit", "draws")
 POSITIVE = (
@@ -229,6 +230,10 @@ def conditions(record: Mapping[str, Any]) -> dict[str, str]:
         "hidden": f"{model['hidden']} of {patches} patches",
         "recipe": ", ".join(f"{key} {value}" for key, value in recipe.items()),
     }
+    primary: Mapping[str, Any] = next(
+        (r for r in record["probes"] if (r["probe"], r["feature"]) == (PROBE, TRAINED)), {}
+    )
+    found["probes"] = f"few-shot C {primary['C']:g}" if primary.get("C") else UNPROBED
     return {key: plain(value) for key, value in found.items()}
 
 

@@ -22,6 +22,7 @@ class Key:
     """What must be equal for scores of two encoders to be compared.
 
     Args:
+        suite: How it was probed: C, and the version of the subsets.
         fingerprint: Of the data's pixels, labels and ids.
         pool: Images of a split that were used at most.
         draws: Few-shot subsets per shot.
@@ -29,6 +30,7 @@ class Key:
         stored: Side at which images were kept.
     """
 
+    suite: str
     fingerprint: str
     pool: int
     draws: int
@@ -105,5 +107,5 @@ def _one(run: Run, name: str) -> list[Probed]:
 
 def _probed(content: Probes, name: str, scores: Mapping[int, float]) -> Probed:
     asked, data = content.asked, content.data
-    key = Key(data.fingerprint, asked.pool, asked.draws, asked.side, asked.stored)
+    key = Key(asked.suite, data.fingerprint, asked.pool, asked.draws, asked.side, asked.stored)
     return Probed(key, identity(data.model_dump()), content.provenance.finished, name, scores)

@@ -23,6 +23,9 @@ def verdict(group: Group) -> str:
         why = "Only random masking was run" if alone else "No seed is shared with random masking"
         return f"{why}: nothing to set apart yet.{tail}"
     listed = "; ".join(_one(judged, name, group.reference.label) for name in judged.primary)
+    others = [entry.label for entry in group.entries if not entry.is_reference]
+    lone = [label for label in others if label not in judged.primary]
+    listed += f"; no seed shared with random: {', '.join(lone)}" if lone else ""
     return f"Few-shot accuracy (FS-AULC) at equal {views(group.views)}: {listed}.{tail}"
 
 

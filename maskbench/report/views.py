@@ -144,7 +144,8 @@ def groups(runs: Iterable[Run], begun: Sequence[Run] = ()) -> list[Group]:
 
 def _meant_for(run: Run, group: Group) -> bool:
     """Whether it was begun like runs of its strategy there; of any, if that has none there."""
-    if run.conditions != group.conditions:
+    begun, there = ({**found, "probes": ""} for found in (run.conditions, group.conditions))
+    if begun != there:  # what has not finished has no probes
         return False
     own = [other for other in group.runs if str(variant(other)) == str(variant(run))]
     return any(other.planned == run.planned for other in own or group.runs)
