@@ -226,6 +226,16 @@ def test_a_ranking_that_turns_with_c_is_said_to(tmp_path: Path) -> None:
     assert "The ranking depends on C" in " ".join(alarms(group))
 
 
+def test_seeds_without_other_c_are_no_evidence_of_a_turn(tmp_path: Path) -> None:
+    """Two older seeds tip the mean; the one that was probed under every C is alike under all."""
+    for name, seeds in (("random", (0.5, 0.5, 0.5)), ("grid", (0.4, 0.4, 0.52))):
+        for seed, at in enumerate(seeds):
+            more = [*varied("logreg-C/10", at), *varied("logreg-Cx10", at)] if seed == 2 else []
+            run = record(name, seed, at, probes=[*rows("patchmean", at), *more])
+            put(tmp_path, f"{name}-{seed}", run, files=False)
+    assert depends_on_c(group_of(tmp_path)) == []
+
+
 def test_anchors(tmp_path: Path) -> None:
     assert alarms(group_of(planted(tmp_path / "whole", 1))) == []
     falling = [

@@ -1,5 +1,6 @@
 """Features: patch means and CLS through the trained norm, kept on disk; and raw pixels."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from maskbench import seeds
 from maskbench.data import augment
 from maskbench.errors import DataError, DivergedError
 from maskbench.events import Silent
-from maskbench.model import MaskedAutoencoder
+from maskbench.model import Encoder, MaskedAutoencoder
 from maskbench.probes import features
 from maskbench.probes.backbone import of_encoder
-from maskbench.probes.cache import Cache
+from maskbench.probes.cache import Cache, digest
 from maskbench.probes.features import describe, pixels
 from maskbench.probes.knn import knn
 from maskbench.shape import PRESETS
@@ -132,6 +133,23 @@ def test_features_that_are_not_finite_are_refused() -> None:
         toy_rows(train, train, (labels, labels))
     with pytest.raises(DivergedError):
         knn(train, labels, train, 4)
+
+
+def test_heads_are_part_of_an_encoder_though_no_weight_tells_them() -> None:
+    shape = PRESETS["nano"].shape
+    one = MaskedAutoencoder(shape, seeds.generator(0, "init")).copy_encoder()
+    other = Encoder(replace(shape, heads=6)).to_empty(device="cpu")
+    other.load_state_dict(one.state_dict())
+    assert digest(of_encoder(one, "x")) != digest(of_encoder(other, "x"))
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04", b"\x93NUMPY"])
+def test_damaged_files_of_features_are_made_anew(tmp_path: Path, damage: bytes) -> None:
+    backbone, cache = of_encoder(nano(), "nano"), Cache(tmp_path / "features")
+    cls = np.array(cache.features(backbone, pictures(3, 32), "these", Silent()).cls)
+    for file in tmp_path.rglob("cls.npy"):
+        file.write_bytes(damage)
+    assert (cache.features(backbone, pictures(3, 32), "these", Silent()).cls == cls).all()
 
 
 def test_pixels_are_cropped_and_averaged() -> None:

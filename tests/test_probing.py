@@ -1,6 +1,7 @@
 """``maskbench probe``: asked once, kept, and refused where it cannot be."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from test_foreign import saved, vit
 from test_resume import drawn
 
 from maskbench.probes import deep
+from maskbench.probes.supervised import supervised
 from maskbench.record import probes_of
 from maskbench.results import brief, read_record
 
@@ -108,6 +110,26 @@ def test_the_supervised_control_and_the_whole_pool(ask: Asks) -> None:
     assert full["logreg-full"]["metric"] == "logreg-full/C300/patchmean/last"
 
 
+def test_the_supervised_control_sees_no_image_of_the_test_split(
+    ask: Asks, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "doubled"
+    shutil.copytree(pictures, other)
+    shutil.copy(other / "test" / "red" / "0.png", other / "train" / "red" / "double.png")
+    seen: list[int] = []
+
+    def counting(shape: Any, split: Any, *rest: Any) -> Any:
+        seen.append(len(split))
+        return supervised(shape, split, *rest)
+
+    monkeypatch.setattr("maskbench.probing.supervised", counting)
+    ask.data = other
+    found = ask("--supervised")["found"]
+    assert found["probing"]["duplicates"] == 1
+    assert seen == [32]
+    assert found["data"]["train"] == 33
+
+
 def test_trained_probes_take_seed_and_epochs(ask: Asks) -> None:
     one, other = (
         ask("--probes", "linear-lars", "--epochs", "2", "--seed", seed)["found"]["rows"]
@@ -136,6 +158,9 @@ def test_all_probes_and_the_protocol_of_the_clmae_paper(ask: Asks) -> None:
         (["--protocol", "mae"], 2, "unknown protocol"),
         (["--pool", "0"], 2, "--pool 0 is out of range"),
         (["--side", "0"], 2, "--side 0 is out of range"),
+        (["--draws", "1001"], 2, "choose 1 to 1,000"),
+        (["--supervised", "--side", "32"], 2, "without --side"),
+        (["--supervised", "--probes", "logreg-full"], 2, "name frozen"),
         (["--data", "scene"], 2, "scenes"),
     ],
 )

@@ -44,6 +44,18 @@ def test_equal_images_with_unequal_flops_are_matched_in_images_only(tmp_path: Pa
     assert two(tmp_path, used("clmae", 0, 0.6, flops=14e9, seconds=9)) == [("images",)]
 
 
+@pytest.mark.parametrize("old", [100.0, None])
+def test_runs_that_were_probed_under_another_c_are_not_matched(
+    tmp_path: Path, old: float | None
+) -> None:
+    runs = {"a": used("random", 0, 0.5), "b": used("grid", 0, 0.6)}
+    for (name, run), c in zip(runs.items(), (old, 300.0), strict=True):
+        more = {} if c is None else {"C": c}
+        run["probes"] = [{**row, **more} for row in run["probes"]]
+        put(tmp_path, name, run, files=False)
+    assert several(tmp_path) == []
+
+
 def test_one_membership_is_one_group_with_all_its_views(tmp_path: Path) -> None:
     assert two(tmp_path, used("grid", 0, 0.6)) == [("images", "flops", "seconds")]
     assert "equal images, FLOPs and time" in plain(html_of(tmp_path))

@@ -106,17 +106,13 @@ def _read(folder: Path, facts: Mapping[str, Any]) -> Described | None:
         if trust.parse(trust.read_text(folder, FACTS)) != facts:
             return None
         arrays = {
-            name: np.load(trust.inside(folder, f"{name}.npy"), mmap_mode="r", allow_pickle=False)
+            name: np.lib.format.open_memmap(trust.inside(folder, f"{name}.npy"), mode="r")
             for name in _shapes(facts)
         }
     except (OSError, ValueError, EOFError, StoreError):
         return None
     for name, shape in _shapes(facts).items():
-        if (
-            not isinstance(arrays[name], np.ndarray)
-            or arrays[name].shape != shape
-            or arrays[name].dtype != np.float32
-        ):
+        if arrays[name].shape != shape or arrays[name].dtype != np.float32:
             return None
     return Described(**arrays)
 
