@@ -129,6 +129,7 @@ def told(store: Path, order: Sequence[int]) -> str:
     return report.html + repr([judge(group).primary for group in report.groups])
 
 
+@pytest.mark.slow
 def test_the_same_bytes_in_another_order_and_process(tmp_path: Path) -> None:
     store = planted(tmp_path, 6)
     count = len(list(store.iterdir()))

@@ -77,6 +77,7 @@ def test_tuning_needs_classes_and_two_images_of_each() -> None:
         development(few)
 
 
+@pytest.mark.slow
 def test_tune_then_run(go: Go, out: Path) -> None:
     words = ("--strategy", "random", "--budget", "1ep")
     code, text = go(*words, "--lr", "tuned")
