@@ -85,7 +85,8 @@ class Budget:
     @property
     def kind(self) -> Kind:
         """What is counted until the run stops."""
-        return {"flop": "flops", "s": "seconds"}.get(self.unit, "images")  # type: ignore[return-value]
+        kinds: dict[str, Kind] = {"flop": "flops", "s": "seconds"}
+        return kinds.get(self.unit, "images")
 
     def __str__(self) -> str:
         """Exact, and readable by ``parse``: ``350Tflop``, ``90min``, ``1.5ep``."""

@@ -1,7 +1,5 @@
 """What ``maskbench probe`` is asked, and what of it cannot be."""
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict
 
 from maskbench.errors import UsageError, unknown
@@ -45,7 +43,7 @@ class Inquiry(BaseModel):
     side: int | None = None
     stored: int | None = None
     supervised: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
     max_bad: float = 0.01
 
     @property

@@ -159,6 +159,7 @@ def test_all_probes_and_the_protocol_of_the_clmae_paper(ask: Asks) -> None:
         (["--pool", "0"], 2, "--pool 0 is out of range"),
         (["--side", "0"], 2, "--side 0 is out of range"),
         (["--draws", "1001"], 2, "choose 1 to 1,000"),
+        (["--device", "tpu"], 2, "unknown device"),
         (["--supervised", "--side", "32"], 2, "without --side"),
         (["--supervised", "--probes", "logreg-full"], 2, "name frozen"),
         (["--data", "scene"], 2, "scenes"),

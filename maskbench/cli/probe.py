@@ -104,7 +104,7 @@ def probe(
                 side=side,
                 stored=enlarge_from,
                 supervised=supervised,
-                device=device,  # type: ignore[arg-type]
+                device=device,
                 max_bad=max_bad,
             ),
             Store(runs),
