@@ -1,0 +1,1 @@
+"""What masks look like: their geometry, and what of it random masks would show; no torch."""
