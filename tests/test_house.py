@@ -20,7 +20,7 @@ RANKS = [
         *("clock", "machine", "files", "signals", "team", "checkpoint", "trust", "record"),
         "statistics",
     ],
-    ["model", "spec", "provenance", "pace", "metrics", "launch"],
+    ["model", "spec", "provenance", "pace", "metrics", "launch", "analysis"],
     ["context", "tuning", "lock", "care"],
     ["strategy"],
     ["compose"],
@@ -53,7 +53,7 @@ ONLY = {
 }
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
-    "machine", "care", "signals", "files", "trust", "record", "statistics",
+    "machine", "care", "signals", "files", "trust", "record", "statistics", "analysis",
 ]  # fmt: skip
 
 

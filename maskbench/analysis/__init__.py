@@ -1,0 +1,1 @@
+"""What masks hide: saliency, geometry, drift; pure array functions."""
