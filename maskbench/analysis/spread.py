@@ -108,8 +108,8 @@ def _of_pairs(sums: Array) -> Estimate:
 
 def _share(value: float, without: Array) -> Estimate:
     """Jackknife of what cannot leave [0, 1]."""
-    value, low, high, note = jackknife(value, without)
-    return Estimate(value, _cut(low), _cut(high), note)
+    found = jackknife(value, without)
+    return found._replace(low=_cut(found.low), high=_cut(found.high))
 
 
 def _cut(end: float | None) -> float | None:
