@@ -53,6 +53,11 @@ def test_bands_of_joins_are_exact(rows: int, columns: int, hidden: int) -> None:
         assert (high - low) / (2 * Z) == pytest.approx(each.std(), abs=1e-9), name
         checked += 1
     assert checked == 4 + (rows > 1) + (columns > 1)
+    if rows > 1:
+        ways = ("joins_horizontal", "joins_vertical")
+        two = [np.array([one[way] for one in numbers], dtype=float) for way in ways]
+        first_order = (two[0] / two[0].mean() - two[1] / two[1].mean()).std()
+        assert np.log(null.bands["anisotropy"].high) / Z == pytest.approx(first_order)
     patches, joins = rows * columns, rows * (columns - 1) + (rows - 1) * columns
     mixed = 2 * joins * hidden * (patches - hidden) / (patches * (patches - 1))
     assert null.bands["joins_mixed"].null == pytest.approx(mixed)
