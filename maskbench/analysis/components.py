@@ -1,5 +1,7 @@
 """Connected parts of the visible and the hidden patches."""
 
+from typing import Any
+
 import numpy as np
 from scipy import ndimage
 
@@ -20,10 +22,10 @@ def components(sets: Masks) -> tuple[Array, Array]:
         How many an image has, and the patches of its largest; shape (images,) each.
     """
     images = len(sets)
-    labels, found = ndimage.label(sets, _WITHIN)
-    flat = labels.reshape(images, -1)
-    size = np.bincount(flat.ravel(), minlength=found + 1)[1:]
-    owner = np.zeros(found + 1, dtype=np.intp)
+    labelled: Any = ndimage.label(sets, _WITHIN)
+    flat, parts = labelled[0].reshape(images, -1), labelled[1]
+    size = np.bincount(flat.ravel(), minlength=parts + 1)[1:]
+    owner = np.zeros(parts + 1, dtype=np.intp)
     owner[flat] = np.arange(images)[:, None]
     largest = np.zeros(images)
     np.maximum.at(largest, owner[1:], size)

@@ -71,6 +71,7 @@ def uniform(
     """Null bands of all quantities: exact where moments are known, else from simulated masks.
 
     Bands of simulated means allow for the error of the simulation, so that 95 % of sets lie inside.
+    Means are taken as normal and pair numbers as chi2-shaped: fair from a handful of images on.
 
     Args:
         rows: Patch rows.
@@ -88,9 +89,9 @@ def uniform(
     bands = joins.bands(rows, columns, hidden, images)
     bands |= spread.bands(spread.Size(patches, hidden, images))
     bands["same_image"] = normal_band(1.0, 1 / sqrt((patches - 1) * images))
-    return Null(
-        rows, columns, hidden, images, bands | _simulated(rows, columns, hidden, images, generator)
-    )
+    bands |= _simulated(rows, columns, hidden, images, generator)
+    plain = {name: Band(*(float(end) for end in band)) for name, band in bands.items()}
+    return Null(rows, columns, hidden, images, plain)
 
 
 def _simulated(

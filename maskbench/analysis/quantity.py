@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 CONFIDENCE = 0.95
 CELLS = 2**22
@@ -72,7 +73,7 @@ def over_images(values: Array) -> Estimate:
     mean = float(values.mean())
     if len(values) < 2:
         return Estimate(mean, note="one image has no interval")
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
+    half = _t(len(values)) * float(values.std(ddof=1)) / sqrt(len(values))
     return Estimate(mean, mean - half, mean + half)
 
 
@@ -92,15 +93,18 @@ def jackknife(value: float, without: Array) -> Estimate:
         return Estimate(value, note="fewer than three images have no jackknife interval")
     if not np.isfinite(without).all():
         return Estimate(value, note="not defined without some image: no interval")
-    spread = float(np.sqrt((images - 1) * without.var()))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, images - 1)) * spread
+    half = _t(images) * sqrt((images - 1) * float(without.var()))
     return Estimate(value, value - half, value + half)
 
 
 def normal_band(null: float, spread: float) -> Band:
     """Band of a number that is normal about its expectation with a standard deviation."""
-    half = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) * spread
+    half = float(special.ndtri((1 + CONFIDENCE) / 2)) * spread
     return Band(null, null - half, null + half)
+
+
+def _t(images: int) -> float:
+    return float(special.stdtrit(images - 1, (1 + CONFIDENCE) / 2))
 
 
 def chunks(images: int, patches: int) -> Iterator[slice]:

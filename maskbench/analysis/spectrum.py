@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 
 from maskbench.analysis.quantity import (
     Array,
@@ -77,7 +76,7 @@ def radial(masks: Masks) -> tuple[Array, Array]:
     level = flat(rows, columns, int(np.count_nonzero(masks[0])))
     rings, share = np.empty((images, member.shape[1])), np.empty(images)
     for part in chunks(images, rows * columns):
-        waves = fft.fft2(masks[part].astype(np.float64)).reshape(-1, rows * columns)
+        waves = np.fft.fft2(masks[part].astype(np.float64)).reshape(-1, rows * columns)
         waves[:, 0] = 0
         powers = waves.real**2 + waves.imag**2
         rings[part] = powers @ member

@@ -62,7 +62,9 @@ def spread(masks: Masks) -> dict[str, Estimate]:
     share = 1 - _value(hamming) / scale
     chi2 = max(0.0, size.images * (size.patches - 1) * share)
     return {
-        "chi2": Estimate(chi2, note=f"{size.patches - 1} degrees of freedom; masks independent"),
+        "chi2": Estimate(
+            chi2, note=f"{size.patches - 1} degrees of freedom, if masks are independent"
+        ),
         "chi2_p": Estimate(_tail(chi2, size)),
         "entropy": _entropy(masks, columns, size),
         "position_share": _turned(hamming, scale),
@@ -108,8 +110,8 @@ def _of_pairs(sums: Array) -> Estimate:
 
 def _share(value: float, without: Array) -> Estimate:
     """Jackknife of what cannot leave [0, 1]."""
-    value, low, high, note = jackknife(value, without)
-    return Estimate(value, _cut(low), _cut(high), note)
+    found = jackknife(value, without)
+    return found._replace(low=_cut(found.low), high=_cut(found.high))
 
 
 def _cut(end: float | None) -> float | None:
