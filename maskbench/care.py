@@ -15,14 +15,17 @@ class Care:
         every: Seconds between two checkpoints.
         skips: How many steps whose loss or gradient is not finite may be skipped.
         pieces: Into how many pieces a batch is cut to save memory.
+        moments: Whether the model and the strategy are kept as they were at every look at the
+            masks, so that ``maskbench masks`` can mask other images.
     """
 
     every: float = 600.0
     skips: int = 0
     pieces: int = 1
+    moments: bool = True
 
     @classmethod
-    def of(cls, every: str, on_nonfinite: str, pieces: int = 1) -> "Care":
+    def of(cls, every: str, on_nonfinite: str, pieces: int = 1, *, moments: bool = True) -> "Care":
         """From what ``--checkpoint-every``, ``--on-nonfinite`` and ``--accumulate`` take.
 
         Raises:
@@ -41,4 +44,4 @@ class Care:
             )
         if pieces < 1:
             raise UsageError(f"--accumulate {pieces}: choose at least 1.")
-        return cls(float(found.amount), int(skip[1] or 0), pieces)
+        return cls(float(found.amount), int(skip[1] or 0), pieces, moments)

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -22,10 +22,15 @@ from maskbench.files import replacing
 from maskbench.results import write_json
 
 SCHEMA = 1
-FOLDER = "checkpoints"
+FOLDER, MOMENTS = "checkpoints", "moments"
 KEPT = 2
 
 State = dict[str, Any]
+Say = Callable[[str], None]
+
+
+def _quiet(text: str) -> None:
+    """Tell nobody."""
 
 
 class Saved(NamedTuple):
@@ -94,10 +99,12 @@ class Checkpoints:
 
     Args:
         run: The run's folder.
+        folder: Its folder in the run's.
+        kept: How many stay; None keeps all.
     """
 
-    def __init__(self, run: Path) -> None:
-        self.folder = run / FOLDER
+    def __init__(self, run: Path, folder: str = FOLDER, kept: int | None = KEPT) -> None:
+        self.folder, self._kept = run / folder, kept
         self._writer: threading.Thread | None = None
         self._failed: BaseException | None = None
 
@@ -129,8 +136,12 @@ class Checkpoints:
         """Whether one was ever completed; it may be damaged."""
         return any(self.folder.glob("step-*.json"))
 
-    def newest(self, say: Callable[[str], None] = lambda text: None) -> Saved | None:
-        """The newest checkpoint that is whole; None without one.
+    def newest(self, say: Say = _quiet) -> Saved | None:
+        """The newest checkpoint that is whole; None without one: see ``whole``."""
+        return next(self.whole(say), None)
+
+    def whole(self, say: Say = _quiet) -> Iterator[Saved]:
+        """The checkpoints that are whole, newest first.
 
         Args:
             say: Told of each one that is damaged, and is passed over.
@@ -146,7 +157,7 @@ class Checkpoints:
                 digest = hashlib.sha256(payload).hexdigest()
                 whole = (len(payload), digest) == (facts["bytes"], facts["sha256"])
             except (OSError, ValueError, KeyError, TypeError) as error:
-                say(f"{manifest} cannot be used ({error}): looking for the one before")
+                say(f"{manifest} cannot be used ({error}): passed over")
                 continue
             if schema > SCHEMA:
                 raise StoreError(
@@ -154,13 +165,18 @@ class Checkpoints:
                     "the maskbench that wrote it, or start again with --fresh."
                 )
             if whole:
-                return Saved(step, payload)
-            say(f"checkpoint {self._file(step)} is damaged: looking for the one before")
-        return None
+                yield Saved(step, payload)
+                continue
+            say(f"checkpoint {self._file(step)} is damaged: passed over")
 
-    def prune(self, kept: int) -> None:
-        """Remove all but the newest, and what killed writers left."""
+    def prune(self, kept: int | None) -> None:
+        """Remove all but the newest, and what killed writers left.
+
+        Args:
+            kept: How many stay; None: all.
+        """
         steps = sorted(self.folder.glob("step-*.json"), reverse=True)
+        kept = len(steps) if kept is None else kept
         known = {path.with_suffix(".pt") for path in steps[:kept]}
         doomed = [*steps[kept:], *self.folder.glob(".*.tmp")]
         doomed += [path for path in self.folder.glob("step-*.pt") if path not in known]
@@ -183,7 +199,7 @@ class Checkpoints:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise StoreError(f"cannot create {self.folder}: {error.strerror or error}.") from error
-        self.prune(KEPT)
+        self.prune(self._kept)
         with replacing(path) as file:
             hashing = _Hashing(file)
             try:
@@ -194,4 +210,4 @@ class Checkpoints:
                 raise
         facts = {"schema": SCHEMA, "step": step, "bytes": hashing.size}
         write_json(path.with_suffix(".json"), {**facts, "sha256": hashing.digest.hexdigest()})
-        self.prune(KEPT)
+        self.prune(self._kept)

@@ -55,6 +55,12 @@ class Composite(MaskStrategy):
         mask: Mask = self._the("mask")(batch, context)
         return mask
 
+    def keep(self, batch: Batch, context: Context) -> Tensor | None:
+        """From the part that masks."""
+        return next(
+            (k for part in self._all() if (k := part.keep(batch, context)) is not None), None
+        )
+
     def joint_parameters(self) -> list[nn.Parameter]:
         """Of all parts."""
         return [parameter for part in self._all() for parameter in part.joint_parameters()]

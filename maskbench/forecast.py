@@ -236,17 +236,19 @@ def _warnings(budget: Budget, disk: int, disk_free: int) -> list[str]:
 
 
 def _disk(job: Job) -> int:
-    """Bytes of checkpoints, encoder, masks, features, metrics and record."""
+    """Bytes of checkpoints, encoder, moments, masks, features, metrics and record."""
     encoder = _bytes(job.model.encoder_state().values())
     weights = _bytes([*job.model.parameters(), *job.strategy.parameters()])
     buffers = _bytes([*job.model.buffers(), *job.strategy.buffers()])
     checkpoint = 3 * weights + buffers  # an optimiser keeps two numbers per weight
     shape = job.model.shape
     images = min(IMAGES, job.plan.train_images)
-    masks = MOMENTS * images * ceil(shape.patches / 8) + SHOWN * 3 * shape.image**2
+    masks = 2 * MOMENTS * images * (ceil(shape.patches / 8) + 4) + SHOWN * 3 * shape.image**2
+    nets = _bytes(job.strategy.parameters())  # kept with what their own optimiser knows
+    moments = MOMENTS * (_bytes(job.model.state_dict().values()) + 3 * nets + buffers)
     pool = min(POOL, job.plan.train_images)
     features = 4 * 2 * pool * shape.width * (shape.depth + 1)  # test images: as many, at most
-    own = encoder + masks + features + LOGS_PER_RUN * ROW_BYTES + RECORD_BYTES
+    own = encoder + moments + masks + features + LOGS_PER_RUN * ROW_BYTES + RECORD_BYTES
     return own + (KEPT + 1) * (checkpoint + masks)
 
 

@@ -244,6 +244,21 @@ class Job:
             mask.check(len(batch.images), context.grid)
         return mask
 
+    def keep(self, batch: Batch, context: Context) -> Tensor | None:
+        """The strategy's keep-probabilities, checked; None where it has none.
+
+        Raises:
+            StrategyError: The strategy raised, or they are no probabilities.
+        """
+        with self.blame("keep"):
+            keep = self.strategy.keep(batch, context)
+            if keep is None:
+                return None
+            expected = (len(batch.images), context.grid.patches)
+            if tuple(keep.shape) != expected or not bool(((keep >= 0) & (keep <= 1)).all()):
+                raise ValueError(f"the contract wants probabilities of shape {expected}, or None")
+        return keep
+
     def order(self, epoch: int) -> Tensor:
         """The strategy's order of an epoch, checked; told the context of the epoch's first step.
 

@@ -2,18 +2,23 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from torch import Tensor
 
+from maskbench.analysis import drift
+from maskbench.context import ModelView
 from maskbench.data import augment
 from maskbench.data.source import Split
 from maskbench.job import Job
-from maskbench.mask import Mask
+from maskbench.mask import Grid, Mask
 from maskbench.optim import autocast
 from maskbench.strategy import Batch, Context
 
@@ -22,11 +27,130 @@ IMAGES = 256
 SHOWN = 12
 RANDOM_DRAWS = 4
 
+Bits = NDArray[np.bool_]
+Kind = TypeVar("Kind", np.uint8, np.bool_)
+Save = Callable[[int, dict[str, Any]], None]
 
-def probe_images(split: Split) -> NDArray[np.int64]:
-    """The fixed set: the first 256 images by hash of their id, the same for every run."""
+
+def probe_images(split: Split, images: int = IMAGES) -> NDArray[np.int64]:
+    """The fixed set: the first images by hash of their id, the same for every run."""
     keys = [hashlib.blake2b(name.encode(), digest_size=8).digest() for name in split.ids]
-    return np.array(sorted(range(len(keys)), key=keys.__getitem__)[:IMAGES], dtype=np.int64)
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__)[:images], dtype=np.int64)
+
+
+def pixels(split: Split, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Stored images at these positions, read in the order of the file."""
+    found = np.ascontiguousarray(split.images[np.sort(positions)])
+    return found[np.argsort(np.argsort(positions))]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a strategy does to the fixed images at one moment.
+
+    Args:
+        hidden: (images, patches), True where a patch is hidden.
+        again: A second, independent draw for the same images.
+        keep: Keep-probabilities behind the masks, (images, patches); None where there are none.
+        losses: Loss of each image under its mask, and the mean under random masks of as many
+            hidden patches: (2, images).
+    """
+
+    hidden: Bits
+    again: Bits
+    keep: NDArray[np.float16] | None
+    losses: NDArray[np.float64]
+
+
+def joined(parts: list[Seen]) -> Seen:
+    """What was seen of one batch after the other."""
+    keep = [part.keep for part in parts if part.keep is not None]
+    return Seen(
+        np.concatenate([part.hidden for part in parts]),
+        np.concatenate([part.again for part in parts]),
+        np.concatenate(keep) if keep else None,
+        np.concatenate([part.losses for part in parts], axis=1),
+    )
+
+
+def batch_of(
+    job: Job, stored: NDArray[np.uint8], positions: NDArray[np.int64], first: int
+) -> Batch:
+    """Centre crops of stored images, not augmented, on the job's device."""
+    side = job.model.shape.image
+    images = augment.centre(torch.from_numpy(stored), side).to(job.device)
+    boxes = augment.centre_boxes(len(images), stored.shape[1], side).to(job.device)
+    return Batch(
+        augment.normalise(images), torch.from_numpy(positions).to(job.device), boxes, first
+    )
+
+
+@torch.no_grad()
+def see(job: Job, batch: Batch, context: Context) -> Seen:
+    """Masks of a batch, a second draw of them, and what they cost the model as it is.
+
+    Same model, same images, same number of hidden patches; the random loss of an image is the mean
+    over four masks. Draws from streams of its own, so that it disturbs no training.
+    """
+    with autocast(job.device, job.precision):
+        mask = job.mask(batch, context)
+        again = job.mask(batch, replace(context, purpose=f"{context.purpose}/again"))
+        keep = job.keep(batch, context)
+        own = context.model.patch_loss(batch.images, mask).double().mean(1)
+        losses = torch.stack([own, random_losses(batch, context)])
+    soft = None if keep is None else keep.half().cpu().numpy()
+    return Seen(_bits(mask), _bits(again), soft, losses.cpu().numpy())
+
+
+def random_losses(batch: Batch, context: Context) -> Tensor:
+    """Mean loss of each image over four uniformly random masks, (images,)."""
+    losses = []
+    for draw in range(1, RANDOM_DRAWS + 1):
+        mask = Mask.from_scores(context.uniform(f"gap/{draw}", batch), context.grid)
+        losses.append(context.model.patch_loss(batch.images, mask).double().mean(1))
+    return torch.stack(losses).mean(0)
+
+
+def _bits(mask: Mask) -> Bits:
+    return mask.hidden.cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a run stood when it was looked at: all that a strategy is told, without the model.
+
+    Fields as in ``maskbench.context.Context``; ``hidden`` patches per image, and ``share`` of the
+    budget.
+    """
+
+    share: float
+    seed: int
+    step: int
+    progress: float
+    epoch: int
+    epochs: int
+    hidden: int
+    learning_rate: float
+    warming_up: bool
+    peak_learning_rate: float
+    images: int
+    flops_left: float
+
+    @classmethod
+    def of(cls, share: float, context: Context) -> "Moment":
+        """From a look's context."""
+        names = set(cls.__dataclass_fields__) - {"share", "hidden"}
+        told = {name: getattr(context, name) for name in names}
+        return cls(share=share, hidden=context.grid.hidden, **told)
+
+    def context(self, job: Job) -> Context:
+        """The context of a look at this moment, with a job's model."""
+        told = {
+            name: value for name, value in vars(self).items() if name not in ("share", "hidden")
+        }
+        grid = Grid(job.grid.rows, job.grid.columns, self.hidden)
+        model = ModelView(job.model)
+        return Context(grid=grid, device=job.device, model=model, purpose="look", **told)
 
 
 class MaskTape:
@@ -35,18 +159,18 @@ class MaskTape:
     Args:
         job: The run.
         split: The training split (centre crops, not augmented).
+        save: Given the state of the model and the strategy at every moment, to mask other images
+            with later; None keeps none.
     """
 
-    def __init__(self, job: Job, split: Split) -> None:
-        self._job = job
+    def __init__(self, job: Job, split: Split, save: Save | None = None) -> None:
+        self._job, self._save = job, save
         self._positions = probe_images(split)
-        self._pixels = np.ascontiguousarray(split.images[np.sort(self._positions)])
-        self._pixels = self._pixels[np.argsort(np.argsort(self._positions))]
+        self._pixels = pixels(split, self._positions)
         self._looked = -1
         self._shares: list[float] = []
         self._steps: list[int] = []
-        self._bits: list[NDArray[np.uint8]] = []
-        self._gaps: list[dict[str, float]] = []
+        self._seen: list[Seen] = []
 
     def __call__(self, step: int) -> None:
         """Look at the masks if another ninth moment is reached, off the budget's clock."""
@@ -58,44 +182,21 @@ class MaskTape:
         if self._job.device.type == "cuda":
             torch.cuda.synchronize()  # what is queued is training, not looking
         with self._job.clock.on("paused"):
+            context = self._job.context(step, purpose="look")
             self._shares.append(round(share, 4))
             self._steps.append(step)
-            mask, batch, context = self.look(step)
-            self._bits.append(np.packbits(mask.hidden.cpu().numpy(), axis=1))
-            self._gaps.append(self.gap(mask, batch, context))
+            batch = batch_of(self._job, self._pixels, self._positions, 0)
+            self._seen.append(see(self._job, batch, context))
+            if self._save:
+                self._save(step, self._state(Moment.of(self._shares[-1], context)))
 
-    @torch.no_grad()
-    def look(self, step: int) -> tuple[Mask, Batch, Context]:
-        """Masks of the fixed images now; disturbs no training stream."""
+    def _state(self, moment: Moment) -> dict[str, Any]:
         job = self._job
-        images = augment.centre(torch.from_numpy(self._pixels), job.model.shape.image)
-        positions = torch.from_numpy(self._positions).to(job.device)
-        boxes = augment.centre_boxes(len(images), self._pixels.shape[1], job.model.shape.image)
-        batch = Batch(augment.normalise(images.to(job.device)), positions, boxes.to(job.device))
-        context = job.context(step, purpose="look")
-        with autocast(job.device, job.precision):
-            return job.mask(batch, context), batch, context
-
-    @torch.no_grad()
-    def gap(self, mask: Mask, batch: Batch, context: Context) -> dict[str, float]:
-        """Difficulty gap: loss under the masks over loss under random masks, minus one.
-
-        Same model, same images, same number of hidden patches; the random loss of an image is the
-        mean over four masks. Below 0 the masks are easier than random ones, above 0 harder.
-
-        Returns:
-            ``gap``, and ``error``: its standard error over images.
-        """
-        losses = []
-        with autocast(self._job.device, self._job.precision):
-            for draw in range(RANDOM_DRAWS + 1):
-                noise = context.uniform(f"gap/{draw}", batch)
-                given = Mask.from_scores(noise, context.grid) if draw else mask
-                losses.append(context.model.patch_loss(batch.images, given).double().mean(1))
-        random = torch.stack(losses[1:]).mean(0)
-        gap = (losses[0].mean() / random.mean() - 1).item()
-        spread = (losses[0] - (1 + gap) * random).std() / len(random) ** 0.5
-        return {"gap": gap, "error": (spread / random.mean()).item()}
+        return {
+            "moment": asdict(moment),
+            "model": job.model.state_dict(),
+            "strategy": job.strategy.state_dict(),
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """What was seen so far."""
@@ -103,38 +204,62 @@ class MaskTape:
             "looked": self._looked,
             "shares": list(self._shares),
             "steps": list(self._steps),
-            "bits": [torch.from_numpy(bits) for bits in self._bits],
-            "gaps": [dict(gap) for gap in self._gaps],
+            "seen": [
+                {name: torch.from_numpy(a) for name, a in vars(seen).items() if a is not None}
+                for seen in self._seen
+            ],
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where another tape was."""
         self._looked, self._shares = state["looked"], list(state["shares"])
-        self._steps, self._gaps = list(state["steps"]), list(state["gaps"])
-        self._bits = [bits.numpy() for bits in state["bits"]]
+        self._steps = list(state["steps"])
+        found = ({name: tensor.numpy() for name, tensor in row.items()} for row in state["seen"])
+        self._seen = [Seen(**{"keep": None, **arrays}) for arrays in found]
+
+    def looks(self) -> list[tuple[float, int, Seen]]:
+        """Share of the budget, step, and what was seen, of every moment so far."""
+        return list(zip(self._shares, self._steps, self._seen, strict=True))
 
     def save(self, path: Path) -> dict[str, Any]:
-        """Write ``bits``, ``steps``, ``positions`` and the first images; describe them."""
-        side = self._job.model.shape.image
-        offset = (self._pixels.shape[1] - side) // 2
-        shown = self._pixels[:SHOWN, offset : offset + side, offset : offset + side]
-        facts = {
-            "rows": self._job.grid.rows,
-            "columns": self._job.grid.columns,
-            "hidden": self._job.grid.hidden,
-        }
-        tensors: dict[str, NDArray[Any]] = {
-            "bits": np.stack(self._bits),
-            "steps": np.array(self._steps, dtype=np.int64),
-            "positions": self._positions,
-            "shown": np.ascontiguousarray(shown),
-        }
-        save_file(tensors, path, metadata={"grid": json.dumps(facts)})
+        """Write the masks and the first images; describe them."""
+        side, grid = self._job.model.shape.image, self._job.grid
+        facts = {"rows": grid.rows, "columns": grid.columns, "hidden": grid.hidden}
+        tensors = packed(self._seen, self._steps, self._positions)
+        save_file(
+            {**tensors, "shown": crop(self._pixels[:SHOWN], side)},
+            path,
+            metadata={"grid": json.dumps(facts)},
+        )
         return {
             "file": path.name,
             "images": len(self._positions),
             "moments": self._shares,
             "steps": self._steps,
-            "difficulty": self._gaps,
+            "difficulty": [
+                dict(zip(("gap", "error"), drift.gap(seen.losses), strict=True))
+                for seen in self._seen
+            ],
             **facts,
         }
+
+
+def packed(
+    seen: list[Seen], steps: list[int], positions: NDArray[np.int64]
+) -> dict[str, NDArray[Any]]:
+    """What was seen at all moments, as arrays of a file (``docs/files.md``)."""
+    keep = [one.keep for one in seen if one.keep is not None]
+    return {
+        "bits": np.stack([np.packbits(one.hidden, axis=1) for one in seen]),
+        "again": np.stack([np.packbits(one.again, axis=1) for one in seen]),
+        "losses": np.stack([one.losses for one in seen]).astype(np.float32),
+        "steps": np.array(steps, dtype=np.int64),
+        "positions": positions,
+        **({"keep": np.stack(keep)} if keep else {}),
+    }
+
+
+def crop(stored: NDArray[Kind], side: int) -> NDArray[Kind]:
+    """The centre squares of stored images (as ``augment.centre``): (images, side, side, ...)."""
+    offset = (stored.shape[1] - side) // 2
+    return np.ascontiguousarray(stored[:, offset : offset + side, offset : offset + side])

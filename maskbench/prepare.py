@@ -32,10 +32,18 @@ def prepare(planned: Planned, store: Store, progress: Progress) -> tuple[Job, Fo
     return job, forecast(job, speed, store.root, planned.notes)
 
 
-def build(planned: Planned, store: Store, progress: Progress) -> Job:
+def build(
+    planned: Planned, store: Store, progress: Progress, *, train_images: int | None = None
+) -> Job:
     """Model, optimiser, feed and strategy, all from keyed randomness; on the clock.
 
     Done before there is a folder: a setting that cannot be leaves nothing behind.
+
+    Args:
+        planned: The run.
+        store: Where runs live.
+        progress: Told what takes long.
+        train_images: How many the run was trained on, where ``planned`` has other images.
     """
     settings, strategy = planned.settings, planned.strategy
     shape, split = preset(settings.model).shape, planned.images.train
@@ -61,7 +69,7 @@ def build(planned: Planned, store: Store, progress: Progress) -> Job:
             parts = (step_flops(shape, first.visible), own)
             return sum(sum(part.values()) for part in parts)
 
-    plan = provisional(first_step, planned.budget, len(split), settings.batch)
+    plan = provisional(first_step, planned.budget, train_images or len(split), settings.batch)
     meter = machine.Energy.find(settings.device)
     clock = Clock(joules=meter.joules if meter else None)
     with clock.on("setup"):

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from maskbench import results, team
+from maskbench.analysing import at_end
 from maskbench.care import Care
 from maskbench.checkpoint import State
 from maskbench.errors import (
@@ -182,6 +183,7 @@ def carry_out(session: Session) -> None:
     state = {name: value.detach().cpu() for name, value in job.model.encoder_state().items()}
     save_file(state, folder / results.ENCODER, metadata={"model": planned.settings.model})
     record["masks"] = session.tape.save(folder / results.MASKS)
+    at_end(session)
     record["probes_during"] = session.midway.found
     with job.clock.on("probes"):
         probe(session)

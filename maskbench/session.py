@@ -10,7 +10,7 @@ import torch
 
 from maskbench import results, team
 from maskbench.care import Care
-from maskbench.checkpoint import Checkpoints, State, parse
+from maskbench.checkpoint import MOMENTS, Checkpoints, State, parse
 from maskbench.errors import DataError, DivergedError, StoreError
 from maskbench.events import Progress
 from maskbench.guard import Guard
@@ -56,7 +56,9 @@ class Session:
         self.folder, self.record, self.planned, self.job = folder, record, planned, job
         self.progress, self.care, self.signals = progress, care, signals
         self.ledger = Ledger(job)
-        self.tape = MaskTape(job, planned.images.train)
+        self.moments = Checkpoints(folder, MOMENTS, kept=None)
+        keeps = care.moments and team.first()
+        self.tape = MaskTape(job, planned.images.train, self.moments.save if keeps else None)
         self.midway = Midway(job, self.ledger, lambda: self.task, planned.settings, progress)
         self.line = Line(job, self._log)
         self.guard = Guard(job, care.skips, self._diagnosed)
@@ -139,6 +141,7 @@ class Session:
         finally:
             try:
                 self.checkpoints.wait()
+                self.moments.wait()
             finally:
                 self.progress.finish()
                 if self.metrics:

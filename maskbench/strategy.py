@@ -113,6 +113,14 @@ class MaskStrategy(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define mask()")
 
+    def keep(self, batch: Batch, context: Context) -> Tensor | None:
+        """Keep-probabilities behind the masks, (images, patches) in [0, 1]; or nothing.
+
+        Only for looks at a generator that learns such probabilities and is to hold their mean at
+        the visible share: whether they have collapsed. Called without gradient; changes nothing.
+        """
+        return None
+
     def joint_parameters(self) -> list[nn.Parameter]:
         """Parameters that the *main* optimiser should also train."""
         return []

@@ -127,7 +127,12 @@ class LearnedMasking(MaskStrategy):
 
     def mask(self, batch: Batch, context: Context) -> Mask:
         """Step (a): hide the patches of lowest keep-probability."""
-        return Mask.from_scores(-self.net(context.model.embed(batch.images)), context.grid)
+        return Mask.from_scores(-self.keep(batch, context), context.grid)
+
+    def keep(self, batch: Batch, context: Context) -> Tensor:
+        """Keep-probability of every patch."""
+        found: Tensor = self.net(context.model.embed(batch.images))
+        return found
 
     def factor(self, context: Context) -> float:
         """Lambda now."""

@@ -75,7 +75,14 @@ def told(work: Session) -> tuple[dict[str, Any], list[dict[str, Any]], list[Any]
         {name: value for name, value in row.items() if name not in TIMES}
         for row in read_metrics(work.folder)
     ]
-    return bits(work.job), rows, [array.tolist() for array in work.tape._bits]
+    return (
+        bits(work.job),
+        rows,
+        [
+            {name: array.tolist() for name, array in vars(seen).items() if array is not None}
+            for seen in work.tape._seen
+        ],
+    )
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -1,1 +1,1 @@
-"""What masks look like: their geometry, and what of it random masks would show; no torch."""
+"""What masks hide: saliency, geometry, drift; pure array functions."""

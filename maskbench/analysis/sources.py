@@ -97,7 +97,8 @@ def tokens(maps: NDArray[np.float64] | NDArray[np.bool_], rows: int, columns: in
     if height % rows or width % columns:
         raise ValueError(f"maps of {height} x {width} px have no {rows} x {columns} equal patches")
     patches = maps.reshape(count, rows, height // rows, columns, width // columns)
-    return patches.mean(axis=(2, 4), dtype=np.float64).reshape(count, rows * columns)
+    means: Maps = patches.mean(axis=(2, 4), dtype=np.float64).reshape(count, rows * columns)
+    return means
 
 
 def _in_chunks(work: Callable[[Maps], Maps], images: NDArray[np.uint8]) -> Maps:
@@ -154,4 +155,5 @@ def _averaging(side: int, out: int) -> Maps:
 def _interpolation(side: int, out: int) -> Maps:
     """Linear interpolation between pixel centres, constant beyond the outermost, (out, side)."""
     at = np.clip((np.arange(out) + 0.5) * side / out - 0.5, 0, side - 1)
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side)))
+    weights: Maps = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side)))
+    return weights

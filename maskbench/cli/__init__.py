@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from maskbench.cli import check, compare, ls, probe, run, show, tune
+from maskbench.cli import check, compare, ls, masks, probe, run, show, tune
 from maskbench.cli.errors import guarded
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ def root(
 app.command("run")(run.run)
 app.command("tune")(tune.tune)
 app.command("probe")(probe.probe)
+app.command("masks")(masks.masks)
 app.command("compare")(compare.compare)
 app.command("check")(check.check)
 app.command("ls")(ls.ls)

@@ -95,6 +95,15 @@ Accumulate = Annotated[
         rich_help_panel=_MACHINE,
     ),
 ]
+Moments = Annotated[
+    bool,
+    typer.Option(
+        "--moments/--no-moments",
+        help="Keep model and strategy as they were at nine moments, so that 'maskbench masks' can "
+        "mask other images (disk: see --dry-run).",
+        rich_help_panel=_MACHINE,
+    ),
+]
 Processes = Annotated[
     int,
     typer.Option(

@@ -34,6 +34,7 @@ def run(
     checkpoint_every: options.Every = "10min",
     on_nonfinite: options.OnNonfinite = "stop",
     accumulate: options.Accumulate = 1,
+    moments: options.Moments = True,
     nproc: options.Processes = 1,
     as_json: options.AsJson = False,
     hidden: options.Hidden = None,
@@ -86,7 +87,7 @@ def run(
     if nproc != 1:
         _together(nproc)
     talks = os.environ.get("RANK", "0") == "0"
-    care = Care.of(checkpoint_every, on_nonfinite, accumulate)
+    care = Care.of(checkpoint_every, on_nonfinite, accumulate, moments=moments)
     with bars.watch() as progress:
         progress.message("starting (loading torch)")
         from maskbench.runner import run as carry_out

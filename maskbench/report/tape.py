@@ -13,7 +13,7 @@ from maskbench.errors import StoreError
 from maskbench.results import MASKS
 from maskbench.trust import MAX_BYTES, inside, parse, plain
 
-NAMES = ("bits", "steps", "positions", "shown")
+NAMES, MORE = ("bits", "steps", "positions", "shown"), ("again", "keep", "losses")
 MAX_MOMENTS, MAX_IMAGES, MAX_SIDE, MAX_PATCHES = 100, 100_000, 1024, 50_000_000
 
 
@@ -26,12 +26,19 @@ class Tape:
         steps: Training step of every moment.
         positions: Positions of the images in the training split.
         shown: The first few images, (images, side, side, 3), 0 to 255.
+        again: A second draw of the masks, like ``hidden``; None in older files.
+        keep: Keep-probabilities, (moments, images, patches); None where there are none.
+        losses: Of each image under its own and under random masks, (moments, 2, images); None in
+            older files.
     """
 
     hidden: NDArray[np.bool_]
     steps: NDArray[np.int64]
     positions: NDArray[np.int64]
     shown: NDArray[np.uint8]
+    again: NDArray[np.bool_] | None = None
+    keep: NDArray[np.float16] | None = None
+    losses: NDArray[np.float32] | None = None
 
 
 def read_masks(folder: Path) -> Tape:
@@ -45,18 +52,28 @@ def read_masks(folder: Path) -> Tape:
         with safe_open(inside(folder, MASKS, MAX_BYTES), framework="numpy") as file:
             grid = parse(file.metadata()["grid"])
             rows, columns = int(grid["rows"]), int(grid["columns"])
-            _check({name: file.get_slice(name).get_shape() for name in NAMES}, rows, columns)
-            arrays: dict[str, NDArray[Any]] = {name: file.get_tensor(name) for name in NAMES}
-        bits = np.unpackbits(arrays["bits"], axis=2, count=rows * columns).astype(np.bool_)
+            names = [*NAMES, *(name for name in MORE if name in file.keys())]  # noqa: SIM118
+            shapes = {name: file.get_slice(name).get_shape() for name in names}
+            _check(shapes, rows, columns)
+            arrays: dict[str, NDArray[Any]] = {name: file.get_tensor(name) for name in names}
+        again, keep, losses = (arrays.get(name) for name in MORE)
         return Tape(
-            hidden=bits.reshape(*bits.shape[:2], rows, columns),
+            hidden=_unpacked(arrays["bits"], rows, columns),
             steps=arrays["steps"].astype(np.int64, casting="safe"),
             positions=arrays["positions"].astype(np.int64, casting="safe"),
             shown=arrays["shown"].astype(np.uint8, casting="safe"),
+            again=None if again is None else _unpacked(again, rows, columns),
+            keep=None if keep is None else keep.astype(np.float16, casting="safe"),
+            losses=None if losses is None else losses.astype(np.float32, casting="safe"),
         )
     except Exception as error:
         why = plain(str(error) or type(error).__name__)[:200]
         raise StoreError(f"no readable masks at {path}: {why}.") from error
+
+
+def _unpacked(bits: NDArray[Any], rows: int, columns: int) -> NDArray[np.bool_]:
+    flat = np.unpackbits(bits, axis=2, count=rows * columns).astype(np.bool_)
+    return flat.reshape(*flat.shape[:2], rows, columns)
 
 
 def _check(shapes: Mapping[str, Sequence[int]], rows: int, columns: int) -> None:
@@ -68,6 +85,13 @@ def _check(shapes: Mapping[str, Sequence[int]], rows: int, columns: int) -> None
         raise ValueError(f"{moments} moments of {images} images")
     if list(shapes["steps"]) != [moments] or list(shapes["positions"]) != [images]:
         raise ValueError("moments and images do not fit together")
+    more = {
+        "again": [moments, images, width],
+        "keep": [moments, images, rows * columns],
+        "losses": [moments, 2, images],
+    }
+    if any(list(shapes[name]) != more[name] for name in MORE if name in shapes):
+        raise ValueError("what belongs to the masks does not fit them")
     if moments * images * rows * columns > MAX_PATCHES:
         raise ValueError(f"more than {MAX_PATCHES:,} patches")
     count, height, side, channels = shown

@@ -1,0 +1,396 @@
+"""Study a run's masks: what ``maskbench masks`` does, and every run at its end."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from maskbench import findings, lock
+from maskbench.analysis.study import Moment, study
+from maskbench.data import Images, limited, open_data
+from maskbench.data.development import development
+from maskbench.errors import StoreError, UsageError
+from maskbench.events import Progress
+from maskbench.maps import Known, maps
+from maskbench.masks import IMAGES, Seen, crop, pixels, probe_images
+from maskbench.moments import Rebuilt, final_model, kept
+from maskbench.plan import pick_device
+from maskbench.reference import Reference
+from maskbench.report.tape import read_masks
+from maskbench.results import Store, read_metrics, read_record
+from maskbench.session import Session
+
+SHOWN = 12
+OWN = "own"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a run's masks.
+
+    Args:
+        run: Folder, name or its beginning.
+        data: Other images than the run's own; None for these.
+        images: How many.
+        truth: Folder of segmentations or boundaries of these images; None without.
+        reference: The run whose final model judges difficulty and attention; ``own`` for its own.
+        strategy: Where the strategy's file lies, if it is not built in or installed.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        max_bad: Largest share of unusable files that is tolerated.
+    """
+
+    run: str
+    data: str | None = None
+    images: int = IMAGES
+    truth: Path | None = None
+    reference: str = OWN
+    strategy: str | None = None
+    device: str = "auto"
+    max_bad: float = 0.01
+
+    @property
+    def plain(self) -> bool:
+        """Whether it asks what every run answers at its end."""
+        asked = (self.data, self.images, self.truth, self.reference)
+        return asked == (None, IMAGES, None, OWN)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was found.
+
+    Args:
+        folder: Where it lies.
+        content: The document.
+        reused: Whether it had been found before.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+    reused: bool
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A run and the images its masks are studied on."""
+
+    record: Mapping[str, Any]
+    images: Images
+    positions: NDArray[np.int64]
+
+    @property
+    def side(self) -> int:
+        """Pixels along one side of the model's input."""
+        return int(self.record["model"]["image"])
+
+    @property
+    def rows(self) -> int:
+        """Patch rows."""
+        return self.side // int(self.record["model"]["patch"])
+
+    def crops(self) -> NDArray[np.uint8]:
+        """Centre squares as the model sees them."""
+        return crop(pixels(self.images.train, self.positions), self.side)
+
+    def known(self) -> Known:
+        """What the data itself knows of them."""
+        split, every = self.images.train, np.ones(len(self.positions), bool)
+        objects, contours = (
+            None if known is None else crop(known[self.positions], self.side)
+            for known in (split.objects, split.contours)
+        )
+        edges = None if contours is None else contours.astype(np.float32)
+        return Known(objects, every, edges, every)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen at one moment; what an older run did not record is None.
+
+    Args:
+        share: Of the budget.
+        step: Steps done.
+        hidden: (images, patches).
+        again: A second draw.
+        keep: Keep-probabilities.
+        losses: Under the masks and under random ones, (2, images).
+    """
+
+    share: float
+    step: int
+    hidden: NDArray[np.bool_]
+    again: NDArray[np.bool_] | None
+    keep: NDArray[np.float16] | None
+    losses: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, share: float, step: int, seen: Seen) -> "Look":
+        """From what was seen just now."""
+        return cls(share, step, seen.hidden, seen.again, seen.keep, seen.losses)
+
+
+def at_end(session: Session) -> None:
+    """Study the masks that a run has recorded, with its own final model as reference.
+
+    What cannot be computed is noted: a trained run is not lost for it.
+    """
+    job, split = session.job, session.planned.images.train
+    session.progress.message("studying the masks")
+    subject = _Subject(session.record, session.planned.images, probe_images(split))
+    looks = [Look.of(*one) for one in session.tape.looks()]
+    with job.clock.on("paused"):
+        try:
+            _study(session.folder, subject, looks, subject.known(), Reference.of(job, OWN))
+        except (ValueError, ArithmeticError) as error:
+            session.progress.note(f"the masks could not be studied: {error}")
+            session.record["masks"]["not_studied"] = str(error)
+
+
+def analyse(question: Question, store: Store, out: Path | None, progress: Progress) -> Answer:
+    """Study a run's masks, or read what was found before.
+
+    Args:
+        question: What is asked.
+        store: Where runs, and packed data sets, live.
+        out: Folder for the findings (default: one in the run's ``analysis`` folder).
+        progress: Told how far it is.
+
+    Raises:
+        MaskbenchError: With what happened, where, and what to do.
+    """
+    if question.images < 2:
+        raise UsageError(f"--images {question.images}: choose at least 2 (256 or more to publish).")
+    run = store.find(question.run)
+    record = read_record(run)
+    own = run / findings.FOLDER
+    if question.plain and out is None:
+        found = findings.read(own)
+        if found:
+            return Answer(own, found, reused=True)
+    mark = _mark(question, record, store)
+    folder = out or (own if question.plain else own / mark)
+    found = findings.read(folder)
+    if found and found.get("asked") == mark:
+        return Answer(folder, found, reused=True)
+    with lock.hold(run):
+        _answer(question, run, folder, mark, store=store, progress=progress)
+    content = findings.read(folder)
+    if content is None:
+        raise StoreError(f"{folder / findings.JSON} cannot be read back. Look at the disk.")
+    return Answer(folder, content, reused=False)
+
+
+def _mark(question: Question, record: Mapping[str, Any], store: Store) -> str:
+    """A readable name for the question; equal questions have equal names."""
+    facts = [question.data, question.images, str(question.truth), question.reference]
+    if question.reference != OWN:
+        facts[-1] = store.find(question.reference).name
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
+    name = (question.data or record["data"]["name"]).rpartition("/")[2].replace(":", "-")
+    return f"{name}-{question.images}-{digest}"
+
+
+def _answer(
+    question: Question, run: Path, folder: Path, mark: str, *, store: Store, progress: Progress
+) -> None:
+    """Make the masks, or take those that were recorded, and study them."""
+    record, device = read_record(run), pick_device(question.device)
+    images = _images(question, record, store, progress)
+    subject = _Subject(record, images, probe_images(images.train, question.images))
+    if len(subject.positions) < question.images:
+        progress.note(
+            f"{images.name} has {len(subject.positions):,} images to mask, not {question.images:,}"
+        )
+    if kept(run):
+        looks = _masked(question, run, subject, store, device=device, progress=progress)
+    else:
+        looks = _recorded(run, subject)
+    judge, notes = _reference(question, run, subject, store, device=device, progress=progress)
+    known = subject.known()
+    if question.truth:
+        known = _truth(question.truth, subject, progress)
+    for note in (*notes, *known.notes):
+        progress.note(note)
+    progress.message("studying the masks")
+    facts = {"asked": mark, "notes": [*notes, *known.notes]}
+    _study(run, subject, looks, known, judge, folder=folder, facts=facts)
+
+
+def _images(
+    question: Question, record: Mapping[str, Any], store: Store, progress: Progress
+) -> Images:
+    """The data set: the run's own as it was trained on, or another."""
+    name = record["data"]["name"]
+    if question.data is None and name != "scenes":
+        raise UsageError(
+            f"{record['id']} was trained on {name}; where that lies is not in its record. Give "
+            "--data: folder:PATH, or scenes."
+        )
+    side = int(record["model"]["image"])
+    cache = store.home / "data"
+    images = open_data(question.data or "scenes", side, cache, question.max_bad, progress)
+    if images.fingerprint == record["data"]["fingerprint"]:
+        images = limited(images, record["settings"].get("limit"))
+        if record["settings"].get("scored_on") == "development":
+            images = development(images)
+    return images
+
+
+def _masked(
+    question: Question,
+    run: Path,
+    subject: _Subject,
+    store: Store,
+    *,
+    device: str,
+    progress: Progress,
+) -> list[Look]:
+    """Masks made anew, from the run's model and strategy as they were at every moment."""
+    rebuilt = Rebuilt(
+        run, subject.record, subject.images, store,
+        device=device, strategy=question.strategy, progress=progress,
+    )  # fmt: skip
+    states = rebuilt.states()
+    looks = []
+    progress.start("masking", len(states), "moments")
+    try:
+        for number, state in enumerate(states, 1):
+            moment = rebuilt.load(state)
+            seen = rebuilt.see(subject.positions, moment)
+            looks.append(Look.of(moment.share, moment.step, seen))
+            progress.advance(number)
+    finally:
+        progress.finish()
+    return looks
+
+
+def _recorded(run: Path, subject: _Subject) -> list[Look]:
+    """The masks that the run recorded itself, of its own images."""
+    tape = read_masks(run)
+    if not np.array_equal(tape.positions, subject.positions) or (
+        subject.images.fingerprint != subject.record["data"]["fingerprint"]
+    ):
+        raise StoreError(
+            f"{run.name} kept no moments (--no-moments, or made by an older maskbench): only the "
+            f"masks of {len(tape.positions)} of its own images are there. Leave out --data and "
+            "--images, or run it again."
+        )
+    if tape.hidden.shape[2] != subject.rows:
+        raise StoreError(
+            f"the masks of {run.name} are of a {tape.hidden.shape[2]}x{tape.hidden.shape[3]} grid, "
+            f"its model's is {subject.rows}x{subject.rows}: its files do not belong together."
+        )
+    steps = max(int(subject.record["budget"]["steps"]), int(tape.steps[-1]), 1)
+    shares = subject.record["masks"].get("moments") or (tape.steps / steps).tolist()
+    flat = tape.hidden.reshape(*tape.hidden.shape[:2], -1)
+    return [
+        Look(
+            share,
+            int(tape.steps[n]),
+            flat[n],
+            None if tape.again is None else tape.again[n].reshape(flat[n].shape),
+            None if tape.keep is None else tape.keep[n],
+            None if tape.losses is None else tape.losses[n].astype(np.float64),
+        )
+        for n, share in enumerate(shares)
+    ]
+
+
+def _reference(
+    question: Question,
+    run: Path,
+    subject: _Subject,
+    store: Store,
+    *,
+    device: str,
+    progress: Progress,
+) -> tuple[Reference | None, list[str]]:
+    """Who judges difficulty and attention, or why nobody does."""
+    name = question.reference
+    where = run if name == OWN else store.find(name)
+    if not kept(where):
+        return None, [f"no difficulty and no attention: {where.name} kept no moments"]
+    model = final_model(where, read_record(where), device, progress)
+    if (model.shape.image, model.shape.side) != (subject.side, subject.rows):
+        its, own = f"{model.shape.image} px, {model.shape.side} rows", f"{subject.side} px"
+        why = f"{where.name} reads {its} of patches; the masks are of {own}, {subject.rows} rows"
+        return None, [f"no difficulty and no attention: {why}"]
+    precision = str(read_record(where)["settings"].get("precision", "fp32"))
+    judge = OWN if name == OWN else where.name
+    return Reference(judge, model, torch.device(device), precision), []
+
+
+def _truth(folder: Path, subject: _Subject, progress: Progress) -> Known:
+    """Ground truth of the images from a folder."""
+    raise NotImplementedError
+
+
+def _study(
+    run: Path,
+    subject: _Subject,
+    looks: Sequence[Look],
+    known: Known,
+    judge: Reference | None,
+    *,
+    folder: Path | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
+    """Compute everything and write it."""
+    rows, crops = subject.rows, subject.crops()
+    hidden = int(looks[-1].hidden[0].sum())
+    sources = maps(crops, rows, hidden, known, judge)
+    factors = schedule(read_metrics(run), [look.share for look in looks])
+    moments = []
+    for look, factor in zip(looks, factors, strict=True):
+        masks, again = look.hidden, look.again
+        frozen = None
+        if judge is not None:
+            count = int(masks[0].sum())
+            frozen = np.stack([judge.losses(crops, masks), judge.random_losses(crops, count)])
+        moments.append(
+            Moment(
+                look.share,
+                look.step,
+                masks.reshape(-1, rows, rows),
+                None if again is None else again.reshape(-1, rows, rows),
+                None if look.keep is None else look.keep.astype(np.float64),
+                look.losses,
+                frozen,
+                factor,
+            )
+        )
+    record = subject.record
+    head = {
+        "run": record["id"],
+        "strategy": record["strategy"]["name"],
+        "seed": record["seed"],
+        "data": subject.images.name,
+        "data_fingerprint": subject.images.fingerprint,
+        "images": len(subject.positions),
+        "images_sha256": hashlib.sha256(subject.positions.tobytes()).hexdigest(),
+        "grid": {"rows": rows, "columns": rows, "hidden": hidden},
+        "moments": [{"share": look.share, "step": look.step} for look in looks],
+        "reference": judge.name if judge else None,
+        **(facts or {}),
+    }
+    shown = np.stack([moment.hidden[:SHOWN] for moment in moments])
+    findings.write(
+        folder or run / findings.FOLDER, head, study(moments, sources), crops[:SHOWN], shown
+    )
+
+
+def schedule(metrics: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> list[float | None]:
+    """The strategy's lambda at these shares of the budget, as it was logged."""
+    names = {name for row in metrics for name in row if name.endswith("/lambda")}
+    if len(names) != 1:
+        return [None] * len(shares)
+    (name,) = names
+    known = [(row["progress"], row[name]) for row in metrics if row.get(name) is not None]
+    x, y = zip(*sorted(known), strict=True)
+    return [float(value) for value in np.interp(shares, x, y)]

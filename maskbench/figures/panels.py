@@ -1,0 +1,103 @@
+"""Small multiples over the budget: one panel per quantity, all strategies in each; nulls grey."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from maskbench import figures
+from maskbench.figures.curves import BASE, LONGEST, Curve
+
+WIDTH, ROOM, GAP = 7.4, 1.45, 0.62
+LEFT, TOP, BOTTOM, ROW = 0.52, 0.3, 0.46, 0.21
+COLUMNS = 3
+BAND = 0.25
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One quantity over the budget.
+
+    Args:
+        title: What it is, with its unit.
+        curves: One per strategy, x from 0 to 1; NaN leaves a gap.
+        null: Shares, low and high ends of where random masks lie; or nothing.
+        neutral: A value to mark; or nothing.
+        note: Written where there is no curve.
+    """
+
+    title: str
+    curves: Sequence[Curve]
+    null: tuple[Sequence[float], Sequence[float], Sequence[float]] | None = None
+    neutral: float | None = None
+    note: str = ""
+
+
+def panels(drawn: Sequence[Panel], key: Sequence[tuple[str, figures.Look]]) -> Figure:
+    """Panels in rows of three, a key below where there is more than one curve.
+
+    Args:
+        drawn: At least one.
+        key: Labels and looks of the curves.
+    """
+    down = -(-len(drawn) // COLUMNS)
+    lines = -(-len(key) // COLUMNS) if len(key) > 1 else 0
+    height = down * (TOP + ROOM) + BOTTOM + ROW * (lines + 0.5)
+    wide = (WIDTH - LEFT - (COLUMNS - 1) * GAP - 0.08) / COLUMNS
+    with figures.style():
+        figure = Figure(figsize=(WIDTH, height))
+        for rank, panel in enumerate(drawn):
+            row, column = divmod(rank, COLUMNS)
+            left = LEFT + column * (wide + GAP)
+            bottom = height - (row + 1) * (TOP + ROOM)
+            axes = figure.add_axes((left / WIDTH, bottom / height, wide / WIDTH, ROOM / height))
+            last = rank + COLUMNS >= len(drawn)
+            _draw(axes, panel, last=last)
+        if lines:
+            _key(figure, key, lines)
+    return figure
+
+
+def _draw(axes: Axes, panel: Panel, *, last: bool) -> None:
+    axes.set_title(panel.title, fontsize=9.5, loc="left", pad=4)
+    axes.tick_params(length=2.5, labelsize=8.5, pad=2)
+    axes.grid(visible=False, axis="x")
+    axes.set_xlim(-2, 102)
+    axes.set_xticks([0, 50, 100], ["0", "50", "100"] if last else ["", "", ""])
+    if last:
+        axes.set_xlabel("% of the budget", fontsize=8.5, labelpad=1)
+    if not panel.curves:
+        axes.text(0.5, 0.5, panel.note or "not known", transform=axes.transAxes, ha="center",
+                  va="center", fontsize=8.5, wrap=True)  # fmt: skip
+        axes.set_yticks([])
+        return
+    if panel.null:
+        x, low, high = panel.null
+        axes.fill_between([100 * share for share in x], low, high, color=figures.CONTROL,
+                          alpha=BAND, linewidth=0, zorder=1)  # fmt: skip
+    if panel.neutral is not None:
+        axes.axhline(
+            panel.neutral, color=BASE.colour, linewidth=BASE.width, linestyle=BASE.dash, zorder=1
+        )
+    for order, curve in enumerate(reversed(panel.curves)):
+        x = [100 * share for share in curve.x]
+        look = curve.look
+        if curve.band:
+            low, high = zip(*curve.band, strict=True)
+            axes.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0, zorder=2)
+        axes.plot(x, curve.y, color=look.colour, linestyle=look.dash, linewidth=1.4,
+                  marker=look.marker, markersize=3.4, zorder=3 + order)  # fmt: skip
+
+
+def _key(figure: Figure, key: Sequence[tuple[str, figures.Look]], lines: int) -> None:
+    axes = figure.add_axes((0, 0, 1, ROW * (lines + 0.5) / figure.get_figheight()))
+    axes.set_axis_off()
+    axes.set_xlim(0, COLUMNS)
+    axes.set_ylim(lines + 0.5, 0)
+    for rank, (text, look) in enumerate(key):
+        x, y = rank % COLUMNS + 0.2, rank // COLUMNS + 0.5
+        style = {"color": look.colour, "linestyle": look.dash, "linewidth": 1.4}
+        axes.plot([x - 0.12, x + 0.04], [y, y], marker=look.marker, markersize=4, **style)
+        short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+        axes.annotate(short, xy=(x + 0.09, y), va="center", parse_math=False, fontsize=9)
