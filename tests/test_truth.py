@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.io import savemat
+from test_annotated import annotate
 from test_hostile_images import FILES
 
 from maskbench.data import augment, truth
@@ -42,16 +42,6 @@ def palette(labels: Labels, colours: int = 256) -> Image.Image:
     image = Image.fromarray(labels)
     image.putpalette([*range(colours)] * 3)
     return image
-
-
-def annotate(path: Path, *drawn: Labels, name: str = "groundTruth", **options: Any) -> Path:
-    """As BSDS500 is written."""
-    cell = np.empty((1, len(drawn)), object)
-    for i, one in enumerate(drawn):
-        cell[0, i] = {"Segmentation": np.ones(one.shape, np.uint16), "Boundaries": one}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    savemat(path, {"other": np.arange(3.0), name: cell}, **options)
-    return path
 
 
 @pytest.fixture

@@ -189,7 +189,7 @@ def _one(folder: Path, data: Path, stored: int, name: str) -> _Marks | str:
     """One image's truth at the stored side, or why there is none."""
     for suffix, work in _READERS.items():
         try:
-            path = _file(folder, str(PurePosixPath(name).with_suffix(suffix)))
+            path = _file(folder, str(PurePosixPath(name).with_suffix(suffix)), MAX_BYTES)
             if path is None:
                 continue
             image = _file(data, name)
@@ -205,10 +205,10 @@ def _one(folder: Path, data: Path, stored: int, name: str) -> _Marks | str:
     return _NONE
 
 
-def _file(folder: Path, name: str) -> Path | None:
+def _file(folder: Path, name: str, most: int | None = None) -> Path | None:
     """A file that stays in its folder; None if there is none; ValueError if it is refused."""
     try:
-        return inside(folder, name, MAX_BYTES)
+        return inside(folder, name, most)
     except FileNotFoundError:
         return None
     except StoreError as error:  # without the machine's path
