@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,7 +115,7 @@ def test_rounding_is_not_lifted_to_saliency() -> None:
     assert np.ptp(found, axis=0).max() < 1e-9 * np.ptp(found, axis=1).max()
 
 
-SYMMETRIES = {
+SYMMETRIES: dict[str, Callable[[Any], Any]] = {
     "left right": lambda a: a[:, :, ::-1],
     "upside down": lambda a: a[:, ::-1],
     "transposed": lambda a: a.swapaxes(1, 2),

@@ -97,8 +97,8 @@ def tokens(maps: NDArray[np.float64] | NDArray[np.bool_], rows: int, columns: in
     if height % rows or width % columns:
         raise ValueError(f"maps of {height} x {width} px have no {rows} x {columns} equal patches")
     patches = maps.reshape(count, rows, height // rows, columns, width // columns)
-    means: Maps = patches.mean(axis=(2, 4), dtype=np.float64).reshape(count, rows * columns)
-    return means
+    shares = patches.mean(axis=(2, 4), dtype=np.float64)
+    return np.asarray(shares.reshape(count, rows * columns))
 
 
 def _in_chunks(work: Callable[[Maps], Maps], images: NDArray[np.uint8]) -> Maps:
@@ -123,7 +123,7 @@ def _sobel(grey: Maps) -> Maps:
     for axis, other in ((1, 2), (2, 1)):
         slope = ndimage.correlate1d(grey, [-1.0, 0.0, 1.0], axis=axis)
         total += ndimage.correlate1d(slope, [0.25, 0.5, 0.25], axis=other) ** 2
-    return np.sqrt(total / 2)
+    return np.asarray(np.sqrt(total / 2))
 
 
 def _residual(grey: Maps) -> Maps:
@@ -137,7 +137,7 @@ def _residual(grey: Maps) -> Maps:
     spectrum = np.fft.fft2(small)
     floor = _EMPTY * work * np.where(flat, 1, contrast)  # Parseval, without the mean's frequency
     log = np.log(np.maximum(np.abs(spectrum), floor))
-    expected = ndimage.uniform_filter(log, (1, 3, 3), mode="wrap")
+    expected = ndimage.uniform_filter(log, 3, mode="wrap", axes=(1, 2))
     unexpected = np.fft.ifft2(spectrum * np.exp(-expected))  # amplitude e^(log - expected)
     power = np.where(flat, 0, np.abs(unexpected) ** 2)
     maps = ndimage.gaussian_filter(power, BLUR * work / LONG, axes=(1, 2))
@@ -155,5 +155,4 @@ def _averaging(side: int, out: int) -> Maps:
 def _interpolation(side: int, out: int) -> Maps:
     """Linear interpolation between pixel centres, constant beyond the outermost, (out, side)."""
     at = np.clip((np.arange(out) + 0.5) * side / out - 0.5, 0, side - 1)
-    weights: Maps = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side)))
-    return weights
+    return np.asarray(np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side))))

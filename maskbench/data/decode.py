@@ -32,7 +32,7 @@ _TASK = 8  # images a thread takes at once
 _THREADS = 16  # at most
 _ALONE = threading.Lock()
 LARGE = 2**24  # pixels; larger images are decoded one at a time: bounds the memory
-_ONE_LARGE = threading.Lock()
+ONE_LARGE = threading.Lock()
 _TILE = (322, 323)  # width and length of a TIFF's tiles, which may be larger than the image
 
 Size = tuple[int, int]
@@ -45,7 +45,7 @@ def size(path: str) -> Size | str:
         with Image.open(path, formats=FORMATS) as image:
             return _too_large(image) or image.size
     except Exception as error:
-        return _reason(error)
+        return reason(error)
 
 
 def pixels(path: str, side: int) -> bytes | str:
@@ -54,10 +54,10 @@ def pixels(path: str, side: int) -> bytes | str:
         with Image.open(path, formats=FORMATS) as image:
             if why := _too_large(image):
                 return why
-            with _ONE_LARGE if image.width * image.height > LARGE else nullcontext():
+            with ONE_LARGE if image.width * image.height > LARGE else nullcontext():
                 return _square(_rgb(image), side)
     except Exception as error:
-        return _reason(error)
+        return reason(error)
 
 
 def _too_large(image: Image.Image) -> str:
@@ -70,10 +70,15 @@ def _too_large(image: Image.Image) -> str:
     return f"{longest:,} px long, more than {MAX_SIDE:,}" if longest > MAX_SIDE else ""
 
 
+def middle(size: Size) -> tuple[int, int, int]:
+    """Left, top and side of the middle square of an image of this width and height, in pixels."""
+    short = min(size)
+    return (size[0] - short) // 2, (size[1] - short) // 2, short
+
+
 def _square(rgb: Image.Image, side: int) -> bytes:
     """The middle square of an image, resized."""
-    short = min(rgb.size)
-    left, top = (rgb.width - short) // 2, (rgb.height - short) // 2
+    left, top, short = middle(rgb.size)
     box = (left, top, left + short, top + short)
     return rgb.resize((side, side), Image.Resampling.BICUBIC, box).tobytes()
 
@@ -123,7 +128,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """A few words on why a file cannot be used, without machine paths."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
