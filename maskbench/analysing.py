@@ -2,32 +2,27 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from maskbench import findings, lock
-from maskbench.analysis.study import Moment, study
-from maskbench.data import Images, limited, open_data
+from maskbench.data import Images, limited, open_data, truth
 from maskbench.data.development import development
 from maskbench.errors import StoreError, UsageError
 from maskbench.events import Progress
-from maskbench.maps import Known, maps
-from maskbench.masks import IMAGES, Seen, crop, pixels, probe_images
+from maskbench.maps import Known
+from maskbench.masks import IMAGES, probe_images
 from maskbench.moments import Rebuilt, final_model, kept
 from maskbench.plan import pick_device
 from maskbench.reference import Reference
 from maskbench.report.tape import read_masks
-from maskbench.results import Store, read_metrics, read_record
-from maskbench.session import Session
-
-SHOWN = 12
-OWN = "own"
+from maskbench.results import Store, read_record
+from maskbench.studying import OWN, Look, Subject, write_study
 
 
 @dataclass(frozen=True)
@@ -74,82 +69,6 @@ class Answer:
     folder: Path
     content: dict[str, Any]
     reused: bool
-
-
-@dataclass(frozen=True)
-class _Subject:
-    """A run and the images its masks are studied on."""
-
-    record: Mapping[str, Any]
-    images: Images
-    positions: NDArray[np.int64]
-
-    @property
-    def side(self) -> int:
-        """Pixels along one side of the model's input."""
-        return int(self.record["model"]["image"])
-
-    @property
-    def rows(self) -> int:
-        """Patch rows."""
-        return self.side // int(self.record["model"]["patch"])
-
-    def crops(self) -> NDArray[np.uint8]:
-        """Centre squares as the model sees them."""
-        return crop(pixels(self.images.train, self.positions), self.side)
-
-    def known(self) -> Known:
-        """What the data itself knows of them."""
-        split, every = self.images.train, np.ones(len(self.positions), bool)
-        objects, contours = (
-            None if known is None else crop(known[self.positions], self.side)
-            for known in (split.objects, split.contours)
-        )
-        edges = None if contours is None else contours.astype(np.float32)
-        return Known(objects, every, edges, every)
-
-
-@dataclass(frozen=True)
-class Look:
-    """What was seen at one moment; what an older run did not record is None.
-
-    Args:
-        share: Of the budget.
-        step: Steps done.
-        hidden: (images, patches).
-        again: A second draw.
-        keep: Keep-probabilities.
-        losses: Under the masks and under random ones, (2, images).
-    """
-
-    share: float
-    step: int
-    hidden: NDArray[np.bool_]
-    again: NDArray[np.bool_] | None
-    keep: NDArray[np.float16] | None
-    losses: NDArray[np.float64] | None
-
-    @classmethod
-    def of(cls, share: float, step: int, seen: Seen) -> "Look":
-        """From what was seen just now."""
-        return cls(share, step, seen.hidden, seen.again, seen.keep, seen.losses)
-
-
-def at_end(session: Session) -> None:
-    """Study the masks that a run has recorded, with its own final model as reference.
-
-    What cannot be computed is noted: a trained run is not lost for it.
-    """
-    job, split = session.job, session.planned.images.train
-    session.progress.message("studying the masks")
-    subject = _Subject(session.record, session.planned.images, probe_images(split))
-    looks = [Look.of(*one) for one in session.tape.looks()]
-    with job.clock.on("paused"):
-        try:
-            _study(session.folder, subject, looks, subject.known(), Reference.of(job, OWN))
-        except (ValueError, ArithmeticError) as error:
-            session.progress.note(f"the masks could not be studied: {error}")
-            session.record["masks"]["not_studied"] = str(error)
 
 
 def analyse(question: Question, store: Store, out: Path | None, progress: Progress) -> Answer:
@@ -202,7 +121,7 @@ def _answer(
     """Make the masks, or take those that were recorded, and study them."""
     record, device = read_record(run), pick_device(question.device)
     images = _images(question, record, store, progress)
-    subject = _Subject(record, images, probe_images(images.train, question.images))
+    subject = Subject(record, images, probe_images(images.train, question.images))
     if len(subject.positions) < question.images:
         progress.note(
             f"{images.name} has {len(subject.positions):,} images to mask, not {question.images:,}"
@@ -212,14 +131,12 @@ def _answer(
     else:
         looks = _recorded(run, subject)
     judge, notes = _reference(question, run, subject, store, device=device, progress=progress)
-    known = subject.known()
-    if question.truth:
-        known = _truth(question.truth, subject, progress)
+    known = _truth(question, subject, progress)
     for note in (*notes, *known.notes):
         progress.note(note)
     progress.message("studying the masks")
     facts = {"asked": mark, "notes": [*notes, *known.notes]}
-    _study(run, subject, looks, known, judge, folder=folder, facts=facts)
+    write_study(run, subject, looks, known, judge, folder=folder, facts=facts)
 
 
 def _images(
@@ -245,7 +162,7 @@ def _images(
 def _masked(
     question: Question,
     run: Path,
-    subject: _Subject,
+    subject: Subject,
     store: Store,
     *,
     device: str,
@@ -270,7 +187,7 @@ def _masked(
     return looks
 
 
-def _recorded(run: Path, subject: _Subject) -> list[Look]:
+def _recorded(run: Path, subject: Subject) -> list[Look]:
     """The masks that the run recorded itself, of its own images."""
     tape = read_masks(run)
     if not np.array_equal(tape.positions, subject.positions) or (
@@ -305,7 +222,7 @@ def _recorded(run: Path, subject: _Subject) -> list[Look]:
 def _reference(
     question: Question,
     run: Path,
-    subject: _Subject,
+    subject: Subject,
     store: Store,
     *,
     device: str,
@@ -326,71 +243,32 @@ def _reference(
     return Reference(judge, model, torch.device(device), precision), []
 
 
-def _truth(folder: Path, subject: _Subject, progress: Progress) -> Known:
-    """Ground truth of the images from a folder."""
-    raise NotImplementedError
+def _truth(question: Question, subject: Subject, progress: Progress) -> Known:
+    """Ground truth of the images from a folder.
 
-
-def _study(
-    run: Path,
-    subject: _Subject,
-    looks: Sequence[Look],
-    known: Known,
-    judge: Reference | None,
-    *,
-    folder: Path | None = None,
-    facts: Mapping[str, Any] | None = None,
-) -> None:
-    """Compute everything and write it."""
-    rows, crops = subject.rows, subject.crops()
-    hidden = int(looks[-1].hidden[0].sum())
-    sources = maps(crops, rows, hidden, known, judge)
-    factors = schedule(read_metrics(run), [look.share for look in looks])
-    moments = []
-    for look, factor in zip(looks, factors, strict=True):
-        masks, again = look.hidden, look.again
-        frozen = None
-        if judge is not None:
-            count = int(masks[0].sum())
-            frozen = np.stack([judge.losses(crops, masks), judge.random_losses(crops, count)])
-        moments.append(
-            Moment(
-                look.share,
-                look.step,
-                masks.reshape(-1, rows, rows),
-                None if again is None else again.reshape(-1, rows, rows),
-                None if look.keep is None else look.keep.astype(np.float64),
-                look.losses,
-                frozen,
-                factor,
-            )
+    Raises:
+        UsageError: The images have no folder that it could be beside.
+    """
+    if question.truth is None:
+        return subject.known()
+    if question.data is None or question.data == "scenes":
+        raise UsageError(
+            "--truth names files like those of an image folder: give --data folder:PATH, too. (The "
+            "built-in scenes know their objects and contours themselves.)"
         )
-    record = subject.record
-    head = {
-        "run": record["id"],
-        "strategy": record["strategy"]["name"],
-        "seed": record["seed"],
-        "data": subject.images.name,
-        "data_fingerprint": subject.images.fingerprint,
-        "images": len(subject.positions),
-        "images_sha256": hashlib.sha256(subject.positions.tobytes()).hexdigest(),
-        "grid": {"rows": rows, "columns": rows, "hidden": hidden},
-        "moments": [{"share": look.share, "step": look.step} for look in looks],
-        "reference": judge.name if judge else None,
-        **(facts or {}),
-    }
-    shown = np.stack([moment.hidden[:SHOWN] for moment in moments])
-    findings.write(
-        folder or run / findings.FOLDER, head, study(moments, sources), crops[:SHOWN], shown
+    split, at = subject.images.train, subject.positions
+    ids = [split.ids[int(position)] for position in at]
+    where = Path(question.data.partition(":")[2])
+    read = truth.read(question.truth, where, ids, split.side, progress)
+    found = truth.centred(read, subject.side)
+    notes = [f"{bad.path}: {bad.reason}" for bad in found.missing[:3]]
+    if len(found.missing) > 3:
+        notes.append(f"... and {len(found.missing) - 3:,} more images without ground truth")
+    return Known(
+        found.objects,
+        found.known_objects,
+        found.contours,
+        found.known_contours,
+        tuple(notes),
+        void=found.void,
     )
-
-
-def schedule(metrics: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> list[float | None]:
-    """The strategy's lambda at these shares of the budget, as it was logged."""
-    names = {name for row in metrics for name in row if name.endswith("/lambda")}
-    if len(names) != 1:
-        return [None] * len(shares)
-    (name,) = names
-    known = [(row["progress"], row[name]) for row in metrics if row.get(name) is not None]
-    x, y = zip(*sorted(known), strict=True)
-    return [float(value) for value in np.interp(shares, x, y)]

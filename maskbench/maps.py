@@ -1,9 +1,9 @@
 """Saliency maps of a set of images, on the patch grid, from everything that is known of them.
 
 ``spectral residual``, ``edges`` and ``centre`` need only pixels; ``difficulty`` (loss per patch)
-and ``attention`` (of CLS) a frozen reference autoencoder; ``objects`` and ``contours`` what the data
-knows. A source that cannot be had is there all the same, with no image that has a map: the gap
-is shown, not filled.
+and ``attention`` (of CLS) a frozen reference autoencoder; ``objects`` and ``contours`` what the
+data knows. A source that cannot be had is there all the same, with no image that has a map: the
+gap is shown, not filled.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,7 @@ class Known:
         contours: (images, side, side): share of annotators with a boundary there; None if unknown.
         has_contour: (images,): of which images that is known.
         notes: What is missing, in words.
+        void: (images, side, side), True where nobody says whether there is an object.
     """
 
     objects: Bools | None = None
@@ -40,6 +41,7 @@ class Known:
     contours: NDArray[np.float32] | None = None
     has_contour: Bools | None = None
     notes: tuple[str, ...] = ()
+    void: Bools | None = None
 
 
 def maps(
@@ -82,6 +84,9 @@ def _objects(known: Known, count: int, rows: int) -> Source:
     if known.objects is None or known.has_object is None:
         return _unknown("objects", count, rows)
     share = sources.tokens(known.objects, rows, rows)
+    if known.void is not None:  # a patch of which nothing is said counts as background
+        said = 1 - sources.tokens(known.void, rows, rows)
+        share = np.divide(share, said, out=np.zeros_like(share), where=said > 0)
     return Source("objects", share, known.has_object, share >= OBJECT)
 
 

@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from maskbench import results, team
-from maskbench.analysing import at_end
 from maskbench.care import Care
 from maskbench.checkpoint import State
 from maskbench.errors import (
@@ -38,6 +37,7 @@ from maskbench.results import Store
 from maskbench.session import Session, load
 from maskbench.signals import Asked, Signals
 from maskbench.spec import Request
+from maskbench.studying import at_end
 
 STATUS: dict[type[BaseException], str] = {
     InterruptedRunError: "interrupted",

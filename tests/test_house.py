@@ -32,10 +32,9 @@ RANKS = [
     ["masks", "report", "plan", "contract", "ledger", "calibration", "reference", "findings"],
     ["midway", "forecast", "maps"],
     ["prepare", "logbook", "session"],
-    ["moments"],
-    ["analysing"],
+    ["moments", "studying"],
     ["runner"],
-    ["tune", "probing"],
+    ["tune", "probing", "analysing"],
     ["cli"],
     ["__main__"],
 ]

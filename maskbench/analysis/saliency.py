@@ -76,11 +76,15 @@ def _of_source(moment: int, masks: Bools, source: Source, grid_rows: int) -> lis
             "torus": nulls.torus(metric, kept, grid_rows),
             "shuffle": nulls.shuffle(metric, kept),
         }
-        found.append(_row((moment, source.name, name), metric, kept, usable, given, note))
+        found.append(
+            _row((moment, source.name, name), metric, masks, usable, given=given, note=note)
+        )
     if count > 1:
         sauc = agreement.shuffled_auc(maps, kept)
         given = {"uniform": nulls.uniform(sauc, hidden)}
-        found.append(_row((moment, source.name, "sauc"), sauc, kept, usable, given, note))
+        found.append(
+            _row((moment, source.name, "sauc"), sauc, masks, usable, given=given, note=note)
+        )
     if source.tokens is not None:
         found.append(_coverage(moment, masks, source, grid_rows))
     return found
@@ -101,19 +105,20 @@ def _coverage(moment: int, masks: Bools, source: Source, grid_rows: int) -> Row:
         "torus": nulls.torus(metric, kept, grid_rows),
         "shuffle": nulls.shuffle(metric, kept),
     }
-    return _row(where, metric, kept, some, given, note)
+    return _row(where, metric, masks, some, given=given, note=note)
 
 
 def _row(
     where: tuple[int, str, str],
     metric: Functional,
-    kept: Bools,
+    masks: Bools,
     usable: Bools,
+    *,
     given: dict[str, Null],
     note: str,
 ) -> Row:
     values = np.full(len(usable), np.nan)
-    values[usable] = metric.of(kept)
+    values[usable] = metric.of(masks[usable])
     neutral = agreement.NEUTRAL.get(where[2], given["uniform"].mean)
     return Row(*where, values, two_level(values[None], neutral), dict(given), note)
 
