@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def write(
     study: Study,
     images: NDArray[np.uint8],
     hidden: NDArray[np.bool_],
+    *,
+    kinds: Sequence[str],
 ) -> None:
     """Write everything; the JSON document last, so that what is there is whole.
 
@@ -36,6 +39,7 @@ def write(
         study: What was found.
         images: The first few images, uint8, (images, side, side, 3), for the pictures.
         hidden: Their masks, (moments, images, rows, columns).
+        kinds: Of files for the figures: ``svg``, ``png``.
 
     Raises:
         StoreError: It cannot be written.
@@ -50,7 +54,7 @@ def write(
     arrays = {"values": study.values, "frequency": study.frequency.astype(np.float32)}
     with replacing(folder / VALUES) as file:
         file.write(save(arrays))
-    for name, content in drawn.figures_of(facts, study, images, hidden).items():
+    for name, content in drawn.figures_of(facts, study, images, hidden, kinds).items():
         with replacing(folder / name) as file:
             file.write(content)
     radii, power = study.spectrum

@@ -161,7 +161,12 @@ def write_study(
     }
     shown = np.stack([moment.hidden[:SHOWN] for moment in moments])
     findings.write(
-        folder or run / findings.FOLDER, head, study(moments, sources), crops[:SHOWN], shown
+        folder or run / findings.FOLDER,
+        head,
+        study(moments, sources),
+        crops[:SHOWN],
+        shown,
+        kinds=("svg", "png") if facts else ("svg",),  # a run does not wait for more
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from maskbench import runner
 from maskbench.cli import app
 from maskbench.cli.errors import guarded
 from maskbench.contract import SMALL, make_job, noise_split
@@ -41,6 +42,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"skipped although {SHARED} exists: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_study(request: pytest.FixtureRequest) -> Generator[None]:
+    """Runs of this process end without a study of their masks, but in modules with ``STUDIES``.
+
+    It takes some seconds, and hundreds of tests ask about other things.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "STUDIES", False):
+            patch.setattr(runner, "at_end", lambda session: None)
+        yield
 
 
 def cli(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:

@@ -1,18 +1,25 @@
 r"""Two-level intervals: training seeds first, then images.
 
 All seeds are looked at on the same images, so the design is crossed: :math:`y_{si} = \mu + a_s +
-b_i + e_{si}` with random seeds and images. The variance of the grand mean is estimated by
-:math:`(MS_a + MS_b - MS_e) / SM` with Satterthwaite's degrees of freedom (Satterthwaite, Biometrics
-Bulletin 1946; Searle, Casella and McCulloch, Variance Components, ch. 4). With few seeds it is then
-nearly a t-interval over seeds, with one seed the t-interval over images, which says nothing of
-other seeds. A bootstrap of three seeds would be too narrow.
+b_i + e_{si}` with random seeds and images (Searle, Casella and McCulloch, Variance Components, ch.
+4). The variance of the grand mean is :math:`(MS_a + (MS_b - MS_e)) / SM`; each of the two parts
+gets the t-quantile of its own degrees of freedom, :math:`h^2 = (t_{S-1}^2 MS_a + t_{M-1}^2
+\max(MS_b - MS_e, 0)) / SM`, which keeps its level where either of them rules (in between it is a
+little wide).
+With few seeds it is nearly the t-interval over seeds; with one seed the t-interval over images,
+which says nothing of other seeds. A bootstrap of three seeds would be too narrow.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import optimize, stats
+
+Parts = tuple[tuple[float, int], ...]
+LEAST = 1e-100
+"""p-values below are given as this."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +32,6 @@ class Interval:
         high: Like ``low``.
         seeds: How many.
         images: How many.
-        p: Two-sided, of a mean of 0; None like ``low``.
     """
 
     mean: float | None
@@ -33,7 +39,13 @@ class Interval:
     high: float | None
     seeds: int
     images: int
-    p: float | None = None
+    _parts: Parts = field(default=(), repr=False, compare=False)
+    _distance: float = field(default=0.0, repr=False, compare=False)
+
+    @cached_property
+    def p(self) -> float | None:
+        """Two-sided p-value of the neutral mean; None where nothing varies."""
+        return _p(self._parts, self._distance)
 
 
 def two_level(values: NDArray[np.float64], neutral: float = 0.0) -> Interval:
@@ -51,31 +63,44 @@ def two_level(values: NDArray[np.float64], neutral: float = 0.0) -> Interval:
     mean = float(kept.mean())
     if images == 1 and seeds == 1:
         return Interval(mean, None, None, 1, 1)
-    variance, freedom = _of_mean(kept)
-    half = float(stats.t.ppf(0.975, freedom)) * variance**0.5
-    p = None
-    if variance:
-        p = float(2 * stats.t.sf(abs(mean - neutral) / variance**0.5, freedom))
-    return Interval(mean, mean - half, mean + half, seeds, images, p)
+    parts = _parts(kept)
+    half = _half(parts, 0.05)
+    distance = abs(mean - neutral)
+    return Interval(mean, mean - half, mean + half, seeds, images, parts, distance)
 
 
-def _of_mean(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Variance of the grand mean, and its degrees of freedom."""
+def _parts(values: NDArray[np.float64]) -> Parts:
+    """The parts of the variance of the grand mean, each with its degrees of freedom."""
     seeds, images = values.shape
-    mean = values.mean()
     over_images, over_seeds = values.mean(axis=0), values.mean(axis=1)
     if seeds == 1:
-        return float(over_images.var(ddof=1)) / images, images - 1
+        return ((float(over_images.var(ddof=1)) / images, images - 1),)
     if images == 1:
-        return float(over_seeds.var(ddof=1)) / seeds, seeds - 1
-    of_seeds = images * float(over_seeds.var(ddof=1))
+        return ((float(over_seeds.var(ddof=1)) / seeds, seeds - 1),)
+    rest = values - over_images - over_seeds[:, None] + values.mean()
+    of_rest = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
     of_images = seeds * float(over_images.var(ddof=1))
-    rest = values - over_images - over_seeds[:, None] + mean
-    free = (seeds - 1) * (images - 1)
-    of_rest = float((rest**2).sum()) / free
-    total = max(of_seeds + of_images - of_rest, of_seeds, of_images)
-    if not total:
-        return 0.0, float(free)
-    spread = of_seeds**2 / (seeds - 1) + of_images**2 / (images - 1) + of_rest**2 / free
-    freedom = min(max(total**2 / spread, seeds - 1), images - 1 + seeds - 1)
-    return total / (seeds * images), float(freedom)
+    return (
+        (float(over_seeds.var(ddof=1)) / seeds, seeds - 1),
+        (max(of_images - of_rest, 0.0) / (seeds * images), images - 1),
+    )
+
+
+def _half(parts: Parts, level: float) -> float:
+    """Half of an interval that misses with this probability."""
+    square = sum(float(stats.t.isf(level / 2, free)) ** 2 * v for v, free in parts)
+    return float(square**0.5)
+
+
+def _p(parts: Parts, distance: float) -> float | None:
+    """The level at which the interval just reaches so far; None where nothing varies."""
+    if not any(variance for variance, _ in parts):
+        return None
+    if _half(parts, LEAST) <= distance:
+        return LEAST
+    if not distance:
+        return 1.0
+    found: float = optimize.brentq(
+        lambda power: _half(parts, 10**power) - distance, np.log10(LEAST), 0, xtol=1e-6
+    )
+    return float(10**found)

@@ -1,5 +1,6 @@
 """Tables of what a study of masks found."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ def _saliency(
         "images"
     )
     for name in ("hidden is...", *shares):
-        table.add_column(name, justify="left" if name == "hidden is..." else "right")
+        table.add_column(name, justify="left" if name == "hidden is..." else "right", no_wrap=True)
     rows = found["tables"]["saliency"]
     for source in dict.fromkeys(row["source"] for row in rows):
         own = {
@@ -69,7 +70,7 @@ def _auc(row: Mapping[str, Any]) -> str:
         for mark, test in (("u", "uniform"), ("t", "torus"), ("i", "shuffle"))
     }
     marks = "".join(mark for mark, low in below.items() if low)
-    return f"{100 * row['value']:.1f} ±{100 * half:.1f} {marks:3}"
+    return f"{100 * row['value']:.1f} ±{100 * half:.1f}\u00a0{marks or '-'}"
 
 
 def _shapes(found: Mapping[str, Any], chosen: Sequence[int], shares: Sequence[str]) -> Table:
@@ -107,6 +108,16 @@ def _moments(moments: Sequence[Any]) -> list[int]:
     return sorted({round(last * part / 4) for part in range(5)})
 
 
+def _grouped(alarms: Sequence[str]) -> Iterator[str]:
+    """Alarms that differ in numbers only, once: the last, and how often."""
+    kinds: dict[str, list[str]] = {}
+    for alarm in alarms:
+        kinds.setdefault(re.sub(r"[-+.\d]+", "", alarm), []).append(alarm)
+    for same in kinds.values():
+        often = f" ({len(same)} moments, first {same[0].partition(':')[0]})"
+        yield f"{same[-1]}{often if len(same) > 1 else ''}"
+
+
 def _texts(folder: Path, found: Mapping[str, Any], *, reused: bool) -> Iterator[str]:
     for row in found["tables"]["trends"]:
         if row["kind"] == "spearman" and row["value"] is not None:
@@ -121,7 +132,7 @@ def _texts(folder: Path, found: Mapping[str, Any], *, reused: bool) -> Iterator[
         yield "difficulty and attention are those of the run's own final model"
     elif found["reference"]:
         yield f"difficulty and attention are those of {found['reference']}"
-    for alarm in found["alarms"]:
+    for alarm in _grouped(found["alarms"]):
         yield f"alarm  {alarm}"
     if reused:
         yield f"this was found before; remove {folder} to study it again"

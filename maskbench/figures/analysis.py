@@ -137,14 +137,16 @@ def figures_of(
     study: Study,
     images: NDArray[np.uint8],
     hidden: NDArray[np.bool_],
+    kinds: Sequence[str] = ("svg", "png"),
 ) -> dict[str, bytes]:
-    """A run's figures as files: SVG and PNG of the curves, PNG of the pictures.
+    """A run's figures as files: the curves in all kinds, the pictures as PNG.
 
     Args:
         facts: Of the study; ``run`` and ``moments``.
         study: What was found.
         images: The first few of the images, uint8.
         hidden: Their masks, (moments, images, rows, columns).
+        kinds: Of files: ``svg``, ``png``, ``pdf``.
     """
     series = [(str(facts["run"]), figures.look(2), study.tables)]
     found: dict[str, bytes] = {}
@@ -156,10 +158,7 @@ def figures_of(
     ):
         if drawn:
             figure = panels(drawn, [])
-            found |= {
-                f"{name}.svg": as_bytes(figure, "svg"),
-                f"{name}.png": as_bytes(figure, "png"),
-            }
+            found |= {f"{name}.{kind}": as_bytes(figure, kind) for kind in kinds}
     shares = [100 * moment["share"] for moment in facts["moments"]]
     found["frequency.png"] = _frequency(study, shares)
     return {**found, "masks.png": picture(images, hidden)}
