@@ -6,6 +6,7 @@ from test_agreement import maps, random
 
 from maskbench.analysis import saliency
 from maskbench.analysis.agreement import Source
+from maskbench.analysis.saliency import Prepared
 
 
 def test_gaps_are_named_and_the_rest_is_computed() -> None:
@@ -16,7 +17,7 @@ def test_gaps_are_named_and_the_rest_is_computed() -> None:
     nobody = Source("objects", np.zeros((6, 16)), np.zeros(6, bool))
     tokens = s > np.median(s, axis=1, keepdims=True)
     tokens[2] = False
-    rows = saliency.rows(0, m, [Source("edges", s, known, tokens), nobody], 4)
+    rows = saliency.rows(0, m, [Prepared(Source("edges", s, known, tokens)), Prepared(nobody)], 4)
     by_metric = {(row.source, row.metric): row for row in rows}
     auc = by_metric["edges", "auc"]
     assert np.isnan(auc.values).tolist() == [False, True, False, False, False, True]
@@ -39,7 +40,7 @@ def test_random_masks_lie_in_the_null_band_at_its_rate() -> None:
     rng = np.random.default_rng(10)
     s = maps(rng, 64, 64)
     tokens = s > np.quantile(s, 0.7, axis=1, keepdims=True)
-    source = Source("made up", s, np.ones(64, bool), tokens)
+    source = Prepared(Source("made up", s, np.ones(64, bool), tokens))
     outside: dict[tuple[str, str], list[bool]] = {}
     for _ in range(500):
         for row in saliency.rows(0, random(rng, 64, 8, 8, 48), [source], 8):

@@ -11,6 +11,7 @@ al., JoV 2008.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,9 +85,34 @@ class Functional:
         found: Floats = np.einsum("il,il->i", masks, self.weights) + self.offset
         return found
 
-    def take(self, images: Bools) -> "Functional":
-        """Of some of the images."""
-        return Functional(self.weights[images], self.offset[images])
+    @cached_property
+    def scatter(self) -> Floats:
+        """Sums of squares and products of the patches' weights around their means: (L, L)."""
+        return scatter(self.weights)
+
+    def power(self, rows: int) -> Floats:
+        """Squared moduli of the weights' Fourier transform: (images, rows, columns)."""
+        if rows not in self._powers:
+            self._powers[rows] = power(self.weights, rows)
+        return self._powers[rows]
+
+    @cached_property
+    def _powers(self) -> dict[int, Floats]:
+        return {}
+
+
+def scatter(values: Floats | Bools) -> Floats:
+    """Sums of squares and products of the columns around their means: (L, L)."""
+    centred = values - values.mean(axis=0)
+    found: Floats = centred.T @ centred
+    return found
+
+
+def power(values: Floats | Bools, rows: int) -> Floats:
+    """Squared moduli of the Fourier transform on a grid: (images, rows, columns)."""
+    grid = values.reshape(len(values), rows, -1)
+    found: Floats = np.abs(np.fft.fft2(grid)) ** 2
+    return found
 
 
 def standardised(maps: Floats) -> Floats:

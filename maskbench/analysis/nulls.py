@@ -19,10 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import stats
 
-from maskbench.analysis.agreement import Bools, Floats, Functional
+from maskbench.analysis.agreement import Bools, Floats, Functional, power, scatter
 
 LEAST = 1e-12
 """Below this share of the weights' scale, a deviation is rounding: nothing can be tested."""
@@ -66,37 +65,38 @@ def uniform(metric: Functional, hidden: int) -> Null:
     return _null(float(mean.mean()), float(factor * metric.weights.var(axis=1).sum()), metric)
 
 
-def torus(metric: Functional, masks: Bools, rows: int) -> Null:
+def torus(metric: Functional, masks: Bools, rows: int, spectrum: Floats | None = None) -> Null:
     """Of the same masks, each mirrored and shifted round the frame at random.
 
     Args:
         metric: On given saliency maps.
         masks: (images, patches).
         rows: Patch rows.
+        spectrum: Of the masks, where it is known: ``agreement.power``.
     """
-    count, patches = masks.shape
-    shape = (count, rows, patches // rows)
-    power = np.abs(np.fft.fft2(masks.reshape(shape))) ** 2
-    flat = power[:, -np.arange(rows)]  # mirroring mirrors the frequencies; both mirrors change none
-    weight = np.abs(np.fft.fft2(metric.weights.reshape(shape))) ** 2
-    product = (power + flat) / 2 * weight
+    patches = masks.shape[1]
+    spectrum = power(masks, rows) if spectrum is None else spectrum
+    mirrored = spectrum[:, -np.arange(rows)]  # both mirrors together change none
+    product = (spectrum + mirrored) / 2 * metric.power(rows)
     product[:, 0, 0] = 0
     mean = masks.sum(axis=1) * metric.weights.mean(axis=1) + metric.offset
     return _null(float(mean.mean()), float(product.sum()) / patches**2, metric)
 
 
-def shuffle(metric: Functional, masks: Bools) -> Null:
+def shuffle(metric: Functional, masks: Bools, scattered: Floats | None = None) -> Null:
     """Of the same masks on each other's images.
 
     Args:
         metric: On given saliency maps.
         masks: (images, patches).
+        scattered: Of the masks, where it is known: ``agreement.scatter``.
     """
     count = len(masks)
     mean = float((masks @ metric.weights.mean(axis=0)).mean() + metric.offset.mean())
     if count < 2:
         return Null(mean, 0.0)
-    total = float((_scatter(masks.astype(np.float64)) * _scatter(metric.weights)).sum())
+    own = scatter(masks) if scattered is None else scattered
+    total = float((own * metric.scatter).sum())
     return _null(mean, total / (count - 1), metric)
 
 
@@ -105,13 +105,6 @@ def adjusted(p: Sequence[float | None]) -> list[float | None]:
     known = [value for value in p if value is not None]
     found = iter(stats.false_discovery_control(known, method="bh").tolist() if known else [])
     return [None if value is None else float(next(found)) for value in p]
-
-
-def _scatter(values: Floats) -> NDArray[np.float64]:
-    """Sums of squares and products of the columns around their means: (L, L)."""
-    centred = values - values.mean(axis=0)
-    found: Floats = centred.T @ centred
-    return found
 
 
 def _null(mean: float, variance: float, metric: Functional) -> Null:

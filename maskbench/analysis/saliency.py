@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -43,7 +44,58 @@ class Row:
         return int(np.isnan(self.values).sum())
 
 
-def rows(moment: int, masks: Bools, sources: Iterable[Source], grid_rows: int) -> list[Row]:
+class Prepared:
+    """A source whose metrics are made once for all moments.
+
+    Args:
+        source: Of a fixed set of images.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.usable = source, source.usable
+        self._made: dict[int, dict[str, Functional]] = {}
+
+    def metrics(self, hidden: int) -> dict[str, Functional]:
+        """Every metric on the usable images, for masks that hide so many patches."""
+        if hidden not in self._made:
+            maps = self.source.maps[self.usable]
+            self._made[hidden] = dict(agreement.functionals(maps, hidden))
+        return self._made[hidden]
+
+    @cached_property
+    def coverage(self) -> tuple[Functional, Bools] | None:
+        """Share of object patches, and the images that have some."""
+        tokens = self.source.tokens
+        return None if tokens is None else agreement.coverage(tokens & self.source.known[:, None])
+
+
+@dataclass(frozen=True)
+class _Masks:
+    """Masks of some images, with what their nulls need made once."""
+
+    flat: Bools
+    rows: int
+
+    @cached_property
+    def spectrum(self) -> Floats:
+        """Of their shapes."""
+        return agreement.power(self.flat, self.rows)
+
+    @cached_property
+    def scatter(self) -> Floats:
+        """Of their patches over images."""
+        return agreement.scatter(self.flat)
+
+    def nulls(self, metric: Functional) -> dict[str, Null | None]:
+        """All three."""
+        return {
+            "uniform": nulls.uniform(metric, int(self.flat[0].sum())),
+            "torus": nulls.torus(metric, self.flat, self.rows, self.spectrum),
+            "shuffle": nulls.shuffle(metric, self.flat, self.scatter),
+        }
+
+
+def rows(moment: int, masks: Bools, sources: Iterable[Prepared], grid_rows: int) -> list[Row]:
     """All metrics of all sources at one moment.
 
     Args:
@@ -52,60 +104,47 @@ def rows(moment: int, masks: Bools, sources: Iterable[Source], grid_rows: int) -
         sources: Of the same images and grid.
         grid_rows: Patch rows.
     """
+    whole = _Masks(masks, grid_rows)
     found = []
     for source in sources:
-        found += _of_source(moment, masks, source, grid_rows)
+        found += _of_source(moment, whole, source)
     return found
 
 
-def _of_source(moment: int, masks: Bools, source: Source, grid_rows: int) -> list[Row]:
-    usable = source.usable
+def _of_source(moment: int, whole: _Masks, prepared: Prepared) -> list[Row]:
+    source, usable, masks = prepared.source, prepared.usable, whole.flat
     count, constant = int(usable.sum()), int((source.known & ~usable).sum())
     note = _note(len(masks), int(source.known.sum()), constant)
     if not count:
         nothing = np.full(len(masks), np.nan)
         row = Row(moment, source.name, "", nothing, two_level(nothing[None]), {}, note)
         return [row]
-    kept, maps = masks[usable], source.maps[usable]
-    hidden = int(kept[0].sum())
-    metrics = dict(agreement.functionals(maps, hidden))
+    kept = whole if usable.all() else _Masks(masks[usable], whole.rows)
+    hidden = int(masks[0].sum())
     found = []
-    for name, metric in metrics.items():
-        given = {
-            "uniform": nulls.uniform(metric, hidden),
-            "torus": nulls.torus(metric, kept, grid_rows),
-            "shuffle": nulls.shuffle(metric, kept),
-        }
-        found.append(
-            _row((moment, source.name, name), metric, masks, usable, given=given, note=note)
-        )
+    for name, metric in prepared.metrics(hidden).items():
+        where = (moment, source.name, name)
+        found.append(_row(where, metric, masks, usable, given=kept.nulls(metric), note=note))
     if count > 1:
-        sauc = agreement.shuffled_auc(maps, kept)
-        given = {"uniform": nulls.uniform(sauc, hidden)}
-        found.append(
-            _row((moment, source.name, "sauc"), sauc, masks, usable, given=given, note=note)
-        )
-    if source.tokens is not None:
-        found.append(_coverage(moment, masks, source, grid_rows))
+        sauc = agreement.shuffled_auc(source.maps[usable], kept.flat)
+        given: dict[str, Null | None] = {"uniform": nulls.uniform(sauc, hidden)}
+        where = (moment, source.name, "sauc")
+        found.append(_row(where, sauc, masks, usable, given=given, note=note))
+    if prepared.coverage is not None:
+        found.append(_coverage(moment, whole, source, *prepared.coverage))
     return found
 
 
-def _coverage(moment: int, masks: Bools, source: Source, grid_rows: int) -> Row:
+def _coverage(moment: int, whole: _Masks, source: Source, metric: Functional, some: Bools) -> Row:
     """How much of an object or contour is hidden, where there is one."""
-    assert source.tokens is not None
-    metric, some = agreement.coverage(source.tokens & source.known[:, None])
+    masks = whole.flat
     note = _note(len(masks), int(source.known.sum()), int((source.known & ~some).sum()), "empty")
     where = (moment, source.name, "coverage")
     if not some.any():
         nothing = np.full(len(masks), np.nan)
         return Row(*where, nothing, two_level(nothing[None]), {}, note)
-    kept = masks[some]
-    given = {
-        "uniform": nulls.uniform(metric, int(kept[0].sum())),
-        "torus": nulls.torus(metric, kept, grid_rows),
-        "shuffle": nulls.shuffle(metric, kept),
-    }
-    return _row(where, metric, masks, some, given=given, note=note)
+    kept = _Masks(masks[some], whole.rows)
+    return _row(where, metric, masks, some, given=kept.nulls(metric), note=note)
 
 
 def _row(
@@ -114,13 +153,12 @@ def _row(
     masks: Bools,
     usable: Bools,
     *,
-    given: dict[str, Null],
+    given: dict[str, Null | None],
     note: str,
 ) -> Row:
     values = np.full(len(usable), np.nan)
     values[usable] = metric.of(masks[usable])
-    neutral = agreement.NEUTRAL.get(where[2], given["uniform"].mean)
-    return Row(*where, values, two_level(values[None], neutral), dict(given), note)
+    return Row(*where, values, two_level(values[None]), given, note)
 
 
 def _note(images: int, known: int, unusable: int, what: str = "constant") -> str:

@@ -83,10 +83,10 @@ def study(moments: Sequence[Moment], sources: Sequence[Source]) -> Study:
     """
     _check(moments, sources)
     table, found, alarms = [], {"geometry": list[dict[str, Any]](), "effects": []}, []
-    null = _Nulls()
+    null, prepared = _Nulls(), [saliency.Prepared(source) for source in sources]
     for number, moment in enumerate(moments):
         where = {"moment": number, "step": moment.step, "share": moment.share}
-        table += saliency.rows(number, moment.flat, sources, moment.hidden.shape[1])
+        table += saliency.rows(number, moment.flat, prepared, moment.hidden.shape[1])
         quantities = geometry.describe(
             moment.hidden, again=moment.again, keep=moment.keep, null=null.of(moment.hidden)
         )
