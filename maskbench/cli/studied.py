@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import markup
+from rich import box, markup
 from rich.console import Console
 from rich.table import Table
 
@@ -13,16 +13,23 @@ from maskbench.trust import plain
 
 SHAPES = {
     "moran": "Moran's I",
-    "visible_components": "visible components",
-    "low_frequency": "low-frequency share",
-    "hamming": "difference between images",
-    "same_image": "difference of two draws",
+    "visible_components": "components",
+    "low_frequency": "low frequencies",
+    "hamming": "between images",
+    "same_image": "between two draws",
     "position_share": "position share",
     "anisotropy": "anisotropy",
-    "score_entropy": "score entropy, bits",
+    "score_entropy": "score entropy",
 }
-DRIFTS = ("difficulty gap", "difficulty frozen gap", "turnover", "map drift", "lambda")
+DRIFTS = {
+    "difficulty gap": "difficulty gap",
+    "difficulty frozen gap": "  frozen model",
+    "turnover": "turnover",
+    "map drift": "map drift, bits",
+    "lambda": "lambda",
+}
 Q = 0.05
+LOOK: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
 
 
 def studied(folder: Path, found: Mapping[str, Any], *, reused: bool) -> None:
@@ -44,41 +51,48 @@ def studied(folder: Path, found: Mapping[str, Any], *, reused: bool) -> None:
 def _saliency(
     found: Mapping[str, Any], title: str, chosen: Sequence[int], shares: Sequence[str]
 ) -> Table:
-    table = Table(title=markup.escape(plain(title)), title_justify="left", caption_justify="left")
-    table.caption = (
-        "AUC: chance that a hidden patch is more salient than a visible one, 50 for random masks; "
-        "± half of the 95 % interval over images (one run: nothing about other seeds). Adjusted p "
-        f"below {Q}: u not as random masks, t not as the same masks shifted, i not as on other "
-        "images"
+    table = Table(
+        title=markup.escape(plain(title)), title_justify="left", caption_justify="left", **LOOK
     )
-    for name in ("hidden is...", *shares):
-        table.add_column(name, justify="left" if name == "hidden is..." else "right", no_wrap=True)
+    table.caption = (
+        "AUC in %: chance that a hidden patch is more salient than a visible one, 50 for random "
+        "masks; ±: half of the last one's 95 % interval over images (one run: nothing about other "
+        f"seeds). Adjusted p below {Q}: u not as random masks, t not as the same masks shifted, i "
+        "not as on other images"
+    )
+    table.add_column("hidden is...", no_wrap=True)
+    for name in (*shares, "±"):
+        table.add_column(name, justify="right", no_wrap=True)
     rows = found["tables"]["saliency"]
     for source in dict.fromkeys(row["source"] for row in rows):
         own = {
             row["moment"]: row for row in rows if row["source"] == source and row["metric"] == "auc"
         }
         cells = [_auc(own[moment]) if moment in own else "-" for moment in chosen]
-        table.add_row(markup.escape(plain(source)), *cells)
+        last = own.get(chosen[-1])
+        half = f"{50 * (last['high'] - last['low']):.1f}" if last and last["high"] else "-"
+        table.add_row(markup.escape(plain(source)), *cells, half)
     return table
 
 
 def _auc(row: Mapping[str, Any]) -> str:
-    half = 0.0 if row["high"] is None else (row["high"] - row["low"]) / 2
     below = {
         mark: (row[f"q_{test}"] is not None and row[f"q_{test}"] < Q)
         for mark, test in (("u", "uniform"), ("t", "torus"), ("i", "shuffle"))
     }
     marks = "".join(mark for mark, low in below.items() if low)
-    return f"{100 * row['value']:.1f} ±{100 * half:.1f}\u00a0{marks or '-'}"
+    return f"{100 * row['value']:.1f} {marks:3}"
 
 
 def _shapes(found: Mapping[str, Any], chosen: Sequence[int], shares: Sequence[str]) -> Table:
-    table = Table(caption_justify="left")
-    table.caption = "random: expected of uniformly random masks, as many hidden"
-    table.add_column("masks")
+    table = Table(caption_justify="left", **LOOK)
+    table.caption = (
+        "random: expected of uniformly random masks. components: of visible patches; between "
+        "images: share of patches that differ; between two draws: that over its expectation"
+    )
+    table.add_column("masks", no_wrap=True)
     for share in shares:
-        table.add_column(share, justify="right")
+        table.add_column(share, justify="right", no_wrap=True)
     table.add_column("random", justify="right")
     tables = found["tables"]
     for name, label in SHAPES.items():
@@ -86,11 +100,11 @@ def _shapes(found: Mapping[str, Any], chosen: Sequence[int], shares: Sequence[st
         if any(row["value"] is not None for row in rows):
             own = {row["moment"]: row for row in rows}
             table.add_row(label, *_cells(own, chosen), _number(rows[0]["null"]))
-    for name in DRIFTS:
+    for name, label in DRIFTS.items():
         own = {row["moment"]: row for row in tables["drift"] if row["quantity"] == name}
         if own:
             null = next((row["null"] for row in own.values()), None)
-            table.add_row(name, *_cells(own, chosen), _number(null))
+            table.add_row(label, *_cells(own, chosen), _number(null))
     return table
 
 
@@ -99,7 +113,9 @@ def _cells(own: Mapping[int, Mapping[str, Any]], chosen: Sequence[int]) -> list[
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.3g}"
 
 
 def _moments(moments: Sequence[Any]) -> list[int]:
