@@ -66,7 +66,7 @@ def test_a_run_leaves_everything_it_promises(store: Store, pictures: Path, strat
     names = {path.name for path in result.folder.iterdir()}
     assert names == {
         "record.json", "settings.json", "metrics.jsonl", "masks.safetensors", "encoder.safetensors",
-        "checkpoints", "features", "fewshot_manifest.json", ".lock",
+        "checkpoints", "moments", "features", "fewshot_manifest.json", ".lock",
     }  # fmt: skip
     manifest = json.loads((result.folder / "fewshot_manifest.json").read_text())
     assert manifest["draws"][0]["ids"][0].startswith("train/blue/")
