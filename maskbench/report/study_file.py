@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from safetensors import safe_open
 
 from maskbench import trust
@@ -25,6 +25,13 @@ ROUNDING = 1e-3
 LARGEST = 1e6
 """No metric of an image is larger."""
 
+
+def _plain(text: str) -> str:
+    return plain(text)
+
+
+Label = Annotated[str, Field(max_length=100), AfterValidator(_plain)]
+Words = Annotated[str, Field(max_length=1000), AfterValidator(_plain)]
 Number = float | None
 Which = Annotated[int, Field(ge=0, lt=MOMENTS)]
 
@@ -44,8 +51,8 @@ class Saliency(Part):
     """A metric of a saliency source at a moment, beside its three nulls."""
 
     moment: Which
-    source: Name
-    metric: Name
+    source: Label
+    metric: Label
     value: Number
     uniform: Number
     uniform_low: Number
@@ -56,27 +63,27 @@ class Saliency(Part):
     shuffle: Number
     shuffle_low: Number
     shuffle_high: Number
-    note: Name
+    note: Words
 
 
 class Quantity(Part):
     """A number of the masks of a moment: their shape, or how they move."""
 
     moment: Which
-    name: Annotated[str, Field(max_length=1000)]
+    name: Label
     value: Number
     low: Number
     high: Number
     null: Number
     null_low: Number = None
     null_high: Number = None
-    note: Name = ""
+    note: Words = ""
 
 
 class Drift(Quantity):
     """How masks move; its name is called ``quantity`` in the file."""
 
-    name: Annotated[str, Field(max_length=1000, alias="quantity")]
+    name: Annotated[Label, Field(alias="quantity")]
 
 
 class _Tables(Part):
@@ -95,8 +102,8 @@ class Document(Part):
     images_sha256: Name
     grid: _Grid
     moments: Annotated[list[_Moment], Field(min_length=1, max_length=MOMENTS)]
-    reference: Name | None
-    alarms: Annotated[list[Name], Field(max_length=1000)]
+    reference: Words | None
+    alarms: Annotated[list[Words], Field(max_length=1000)]
     tables: _Tables
 
     @model_validator(mode="after")
