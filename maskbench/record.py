@@ -21,11 +21,13 @@ Amounts = dict[Name, Amount | None]
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a file of others: strict types, more fields may be there."""
+
     model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
-class Row(_Part):
+class Row(Part):
     """One probe."""
 
     metric: Name | None = None
@@ -42,7 +44,7 @@ class Row(_Part):
 Rows = Annotated[list[Row], Field(max_length=100_000)]
 
 
-class _Probing(_Part):
+class _Probing(Part):
     """What the probes were asked."""
 
     duplicates: Count = 0
@@ -52,14 +54,14 @@ class _Probing(_Part):
     manifest_sha256: Name | None = None
 
 
-class _Moment(_Part):
+class _Moment(Part):
     images: Amount
     flops_total: Amount
     seconds_total: Amount
     rows: Rows
 
 
-class _Strategy(_Part):
+class _Strategy(Part):
     name: Name
     settings: dict[Name, Any] | None = None
     changed: dict[Name, Any] | None = None
@@ -67,7 +69,7 @@ class _Strategy(_Part):
     prior: str | None = None
 
 
-class _Settings(_Part):
+class _Settings(Part):
     strategy: Name
     strategy_settings: dict[Name, Any] | None = None
     strategy_digest: Name | None = None
@@ -79,17 +81,17 @@ class _Settings(_Part):
     probe_at: list[Amount] | None = None
 
 
-class _File(_Part):
+class _File(Part):
     path: str
     reason: str
 
 
-class _Skipped(_Part):
+class _Skipped(Part):
     count: Count
     files: list[_File]
 
 
-class _Data(_Part):
+class _Data(Part):
     name: Name
     fingerprint: Name
     classes: list[str] | None = None
@@ -98,7 +100,7 @@ class _Data(_Part):
     skipped: _Skipped | None = None
 
 
-class _Model(_Part):
+class _Model(Part):
     preset: Name
     image: Positive
     patch: Positive
@@ -107,7 +109,7 @@ class _Model(_Part):
     hidden: Count
 
 
-class _Budget(_Part):
+class _Budget(Part):
     text: Name
     unit: Literal["images", "flops", "seconds"] | None = None  # not in the oldest records
     amount: Annotated[float, Field(gt=0)] | None = None
@@ -117,7 +119,7 @@ class _Budget(_Part):
     seconds_expected: Amount | None = None
 
 
-class _Ledger(_Part):
+class _Ledger(Part):
     """Every field may be missing: such a run is listed, not ranked."""
 
     images: Amount | None = None
@@ -138,12 +140,12 @@ class _Ledger(_Part):
     stop_reason: Name | None = None
 
 
-class _Gap(_Part):
+class _Gap(Part):
     gap: float
     error: float
 
 
-class _Masks(_Part):
+class _Masks(Part):
     images: Count | None = None
     moments: Annotated[list[Amount], Field(max_length=100)] | None = None
     steps: Annotated[list[Amount], Field(max_length=100)] | None = None
@@ -157,13 +159,13 @@ class _Masks(_Part):
         return self
 
 
-class _Device(_Part):
+class _Device(Part):
     gpu: Name | None
     cpu: Name | None
     cores: Count | None = None
 
 
-class _Provenance(_Part):
+class _Provenance(Part):
     versions: dict[Name, Name]
     commit: Name | None
     device: _Device
@@ -172,7 +174,7 @@ class _Provenance(_Part):
     finished: Name | None = None
 
 
-class Record(_Part):
+class Record(Part):
     """A run's record."""
 
     id: Name
@@ -199,7 +201,7 @@ class Record(_Part):
         return self
 
 
-class _ProbedData(_Part):
+class _ProbedData(Part):
     name: Name
     fingerprint: Name
     classes: Annotated[list[Name], Field(min_length=2)]
@@ -207,7 +209,7 @@ class _ProbedData(_Part):
     test: Positive
 
 
-class _Asked(_Part):
+class _Asked(Part):
     """The settings of ``maskbench probe``; more of them may be there."""
 
     data: Name
@@ -218,15 +220,15 @@ class _Asked(_Part):
     stored: Positive | None
 
 
-class _Encoder(_Part):
+class _Encoder(Part):
     name: Name
 
 
-class _Finished(_Part):
+class _Finished(Part):
     finished: Name
 
 
-class Probes(_Part):
+class Probes(Part):
     """A file of ``maskbench probe``."""
 
     version: Annotated[Literal[1], Field(alias="schema")]
@@ -254,7 +256,7 @@ def check(value: Mapping[str, Any]) -> None:
     Raises:
         ValueError: What is wrong, in a line.
     """
-    _read(Record, value, "the record")
+    fitting(Record, value, "the record")
 
 
 def probes_of(value: Any) -> Probes:
@@ -263,10 +265,20 @@ def probes_of(value: Any) -> Probes:
     Raises:
         ValueError: It has another shape; what is wrong, in a line.
     """
-    return _read(Probes, value, "the file")
+    return fitting(Probes, value, "the file")
 
 
-def _read(shape: type[Shape], value: Any, whole: str) -> Shape:
+def fitting(shape: type[Shape], value: Any, whole: str) -> Shape:
+    """What a file holds, if it has the shape.
+
+    Args:
+        shape: What it must be.
+        value: What was parsed.
+        whole: What it is called in an error.
+
+    Raises:
+        ValueError: It has another shape; what is wrong, in a line.
+    """
     try:
         return shape.model_validate(value)
     except ValidationError as error:

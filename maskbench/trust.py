@@ -103,8 +103,13 @@ def read_text(folder: Path, name: str) -> str:
         raise StoreError(f"{path} cannot be read: {error.strerror or error}.") from error
 
 
-def parse(text: str) -> Any:
+def parse(text: str, smallest: float = SMALLEST) -> Any:
     """JSON of bounded depth, lengths and numbers.
+
+    Args:
+        text: The document.
+        smallest: Numbers nearer to zero are refused, except zero. A file that holds p-values needs
+            0: an honest one may be 1e-90.
 
     Raises:
         ValueError: It is not such JSON; says why in a few words.
@@ -113,7 +118,7 @@ def parse(text: str) -> Any:
         value = json.loads(text, parse_constant=_refuse)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    _bounded(value)
+    _bounded(value, smallest)
     return value
 
 
@@ -121,7 +126,7 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"JSON has no {constant}")
 
 
-def _bounded(value: Any) -> None:
+def _bounded(value: Any, smallest: float) -> None:
     """Refuse what no run writes and what arithmetic or a page could choke on."""
     level, depth = [value], 0
     while level:
@@ -137,8 +142,8 @@ def _bounded(value: Any) -> None:
                 inner += item
             elif isinstance(item, str):
                 _within(len(item), MAX_LETTERS, "characters in one text")
-            elif isinstance(item, int | float) and not _sane(item):
-                raise ValueError(f"a number is not within {SMALLEST:g} and {LARGEST:g}")
+            elif isinstance(item, int | float) and not _sane(item, smallest):
+                raise ValueError(f"a number is not within {smallest:g} and {LARGEST:g}")
         level, depth = inner, depth + 1
 
 
@@ -147,8 +152,8 @@ def _within(found: int, most: int, what: str) -> None:
         raise ValueError(f"{found:,} {what}, at most {most:,} are read")
 
 
-def _sane(number: float) -> bool:
+def _sane(number: float, smallest: float) -> bool:
     """Zero, or of a size that a run can have."""
     if isinstance(number, float) and not math.isfinite(number):
         return False
-    return number == 0 or SMALLEST <= abs(number) <= LARGEST
+    return number == 0 or smallest <= abs(number) <= LARGEST

@@ -44,7 +44,7 @@ ORDER_IN_RANK = {
     ("record", "trust"), ("trust", "errors"), ("files", "errors"), ("budget", "errors"),
     ("distributed", "team"), ("team", "errors"), ("checkpoint", "errors"), ("checkpoint", "files"),
     ("checkpoint", "results"), ("probes", "data"), ("probes", "optim"),
-    ("figures", "analysis"),
+    ("figures", "analysis"), ("report", "findings"),
 }  # fmt: skip
 ONLY = {
     "typer": {"cli"},

@@ -26,7 +26,7 @@ def compare(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Compare runs: tables here, and one self-contained report.html.
+    """Compare runs: tables here, one self-contained report.html, and numbers of masks as CSV.
 
     Runs are ranked together only where they consumed the same: equal images, equal FLOPs or equal
     time on one kind of machine. Which pairs cannot be compared is said, with the reason.
@@ -95,6 +95,7 @@ def _json(report: "Report", path: Path, *, replaced: bool) -> None:
     from maskbench.report.alarms import alarms
     from maskbench.report.judge import judge
     from maskbench.report.reach import reaches
+    from maskbench.report.studied import numbered
     from maskbench.report.verdict import verdict
 
     told = {
@@ -132,6 +133,7 @@ def _json(report: "Report", path: Path, *, replaced: bool) -> None:
             {"group": number, "verdict": verdict(group), "warnings": alarms(group)}
             for number, group in enumerate(report.groups, 1)
         ],
+        "masks": numbered(report.studies),
         "left_out": [item.plain() for item in report.left_out],
     }
     render.as_json(told)

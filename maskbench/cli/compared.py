@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from maskbench.report.means import Mean
     from maskbench.report.page import Report
     from maskbench.report.reading import Unranked
+    from maskbench.report.studied import Studied
     from maskbench.report.views import Group
 
 PAIRS = 8
@@ -17,8 +18,9 @@ def tables(report: "Report") -> None:
     """Everything that a report says, as far as it fits a terminal."""
     from maskbench.cli import render
 
-    for group, across in zip(report.groups, report.across, strict=True):
+    for group, across, studies in zip(report.groups, report.across, report.studies, strict=True):
         _group(group, across)
+        _masks(studies)
     if report.differing:
         apart = f"{len(report.groups)} groups that differ in {', '.join(report.differing)}"
         render.line(f"The runs fall into {apart}: nothing is compared across groups.\n")
@@ -100,6 +102,18 @@ def _data_sets(over: "Across") -> None:
         render.line(datasets.how(over))
     if over.note:
         render.line(over.note)
+
+
+def _masks(found: "Studied") -> None:
+    """What the masks hide at the end of the budget."""
+    from maskbench.cli import render
+    from maskbench.report import masked, masks_words
+
+    if not found.strategies:
+        return
+    rows = masked.at_end(found)
+    render.table("AUC of masks at the end, 50 = random (± half of 95 %)", rows)
+    render.line(f"{masks_words.covered(found)}\n")
 
 
 def _against_cost(found: "Frontier") -> None:

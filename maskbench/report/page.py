@@ -1,6 +1,5 @@
 """One HTML page from runs: no network, no script, the same bytes for the same records."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from maskbench.errors import StoreError
+from maskbench.findings import table as csv
 from maskbench.report import (
     across,
     board,
@@ -17,6 +17,7 @@ from maskbench.report import (
     datasets,
     differences,
     limits,
+    masked,
     pictures,
     probed,
     tables,
@@ -27,8 +28,10 @@ from maskbench.report.apart import Pair, missing_views, not_compared
 from maskbench.report.frame import Run
 from maskbench.report.frontier import Frontier, frontiers
 from maskbench.report.judge import judge
+from maskbench.report.putting import put
 from maskbench.report.reach import HOW, reaches
 from maskbench.report.reading import LeftOut, Unranked, read
+from maskbench.report.studied import Studied, numbered, studied
 from maskbench.report.verdict import verdict
 from maskbench.report.views import Entry, Group, groups
 from maskbench.trust import plain
@@ -50,6 +53,7 @@ class Report:
         missing_views: Views in which no two strategies are equal, and how to get there.
         frontiers: Accuracy against cost, by like runs.
         across: Means over data sets, one per group; most have none.
+        studies: What is known of the masks, one per group; nothing where another group shows it.
     """
 
     html: str
@@ -60,6 +64,7 @@ class Report:
     missing_views: Sequence[Pair]
     frontiers: Sequence[Frontier]
     across: Sequence[datasets.Across]
+    studies: Sequence[Studied]
 
     @property
     def unranked(self) -> list[Unranked]:
@@ -95,11 +100,14 @@ def make(folders: Sequence[Path]) -> Report:
     elsewhere, unread = probed.read(runs)
     left_out += unread
     means = [datasets.over(group, elsewhere) for group in found]
-    differing, parts, shown = _differing(found), [], _Shown()
+    differing, parts, shown, studies = _differing(found), [], _Shown(), []
     for number, (group, mean) in enumerate(zip(found, means, strict=True), 1):
         part, missing = _group(group, f"g{number}", differing, shown)
-        parts.append({**part, **_data_sets(group, mean)})
-        left_out += [item for item in missing if item not in left_out]
+        masks, unstudied = studied(group) if part["full"] else (Studied(), [])
+        studies.append(masks)
+        about = {"studied": masked.section(group, masks, f"g{number}-study")}
+        parts.append({**part, **_data_sets(group, mean), **about})
+        left_out += [item for item in (*missing, *unstudied) if item not in left_out]
     report = Report(
         html="",
         groups=found,
@@ -109,6 +117,7 @@ def make(folders: Sequence[Path]) -> Report:
         missing_views=missing_views(runs, found),
         frontiers=frontiers(runs),
         across=means,
+        studies=studies,
     )
     return Report(**{**vars(report), "html": _html(report, parts, runs)})
 
@@ -136,27 +145,26 @@ def _each(found: Sequence[Group]) -> list[Run]:
 
 
 def write(report: Report, folder: Path) -> tuple[Path, bool]:
-    """Put the page into a folder, in one go.
+    """Put the page into a folder, and beside it what is known of masks as CSV.
 
     Returns:
-        The file, and whether an older one was replaced.
+        The page, and whether an older one was replaced.
 
     Raises:
         StoreError: It cannot be written.
     """
-    path = folder / NAME
-    temporary = folder / f".{NAME}.{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        replaced = path.exists()
-        temporary.unlink(missing_ok=True)
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:  # follows no link
-            file.write(report.html)
-        temporary.replace(path)
+        replaced = (folder / NAME).exists()
+        for table, rows in numbered(report.studies).items():
+            path = folder / f"masks-{table}.csv"
+            if rows or path.exists():  # what is there is of another report
+                put(path, csv(rows))
+        put(folder / NAME, report.html)
     except OSError as error:
         why = error.strerror or error
-        raise StoreError(f"cannot write {path}: {why}. Choose another --out.") from error
-    return path, replaced
+        raise StoreError(f"cannot write {folder / NAME}: {why}. Choose another --out.") from error
+    return folder / NAME, replaced
 
 
 def _environment() -> jinja2.Environment:

@@ -37,7 +37,7 @@ def few_shot(group: Group, name: str) -> dict[str, Any] | None:
         if points:
             band = [mean.band for _, mean in points] if points[0][1].half is not None else []
             x, y = [n for n, _ in points], [mean.value for _, mean in points]
-            lines.append(curves.Curve(entry.label, _look(group, rank), x, y, band))
+            lines.append(curves.Curve(entry.label, look(group, rank), x, y, band))
     for rank, (feature, label) in enumerate(CONTROLS):
         values = [group.control(feature, n) for n in shots]
         table.append((label, ["–" if v is None else f"{100 * v:.1f}" for v in values]))
@@ -52,8 +52,8 @@ def few_shot(group: Group, name: str) -> dict[str, Any] | None:
     return {"svg": Markup(svg), "shots": shots, "table": table, "chance": chance}  # noqa: S704
 
 
-def _look(group: Group, rank: int) -> figures.Look:
-    """The reference in the text's colour, strategies in colours from the first on."""
+def look(group: Group, rank: int) -> figures.Look:
+    """Of a place in a group: the reference in the text's colour, then colours from the first on."""
     return figures.look(rank if group.reference else rank + 1)
 
 
@@ -69,7 +69,7 @@ def losses(group: Group, name: str) -> tuple[dict[str, Any] | None, list[LeftOut
             continue
         thin = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).astype(int))
         lines.append(
-            curves.Curve(entry.label, _look(group, rank), x[thin].tolist(), y[thin].tolist())
+            curves.Curve(entry.label, look(group, rank), x[thin].tolist(), y[thin].tolist())
         )
         table.append((entry.label, [f"{value:.3f}" for value in np.interp(grid, x, y)]))
     if not lines:
@@ -107,7 +107,7 @@ def difficulty(group: Group, name: str) -> dict[str, Any] | None:
             continue
         y = [row["gap"] for row in rows]
         band = [(row["gap"] - Z * row["error"], row["gap"] + Z * row["error"]) for row in rows]
-        lines.append(curves.Curve(entry.label, _look(group, rank), found["moments"], y, band))
+        lines.append(curves.Curve(entry.label, look(group, rank), found["moments"], y, band))
         table.append((entry.label, [f"{100 * value:+.1f}" for value in y]))
         moments = [f"{100 * moment:.3g} %" for moment in found["moments"]]
     if not lines:

@@ -1,0 +1,17 @@
+"""Files of a report."""
+
+import os
+from pathlib import Path
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file that is whole or not there; what was there is replaced, a link is not followed.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    with temporary.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    temporary.replace(path)
