@@ -61,7 +61,7 @@ def outcome(found: "Outcome", folder: Path) -> None:
     render.line(f"expected  {asked.expected}")
     table = Table(caption_justify="left")
     for name in ("difference", "found", "95 % interval", "of interest", "seeds", "verdict"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=name == "95 % interval")
     for one in found.findings:
         mark = "*" if one.decisive else " "
         table.add_row(
@@ -74,6 +74,9 @@ def outcome(found: "Outcome", folder: Path) -> None:
         )
     table.caption = "* decides; the others are listed only"
     Console().print(table)
+    for one in found.findings:
+        if one.value is None:
+            render.line(f"missing  {one.what}: {one.why}")
     for lost in found.failed:
         render.line(f"failed  {lost['arm']}, seed {lost['seed']}: {lost['why']}")
     render.line(f"verdict   {found.verdict}: {found.why}")
@@ -81,8 +84,9 @@ def outcome(found: "Outcome", folder: Path) -> None:
 
 
 def _said(one: "Finding") -> str:
-    holm = "" if one.p_holm is None else f"; Holm p = {one.p_holm:.2g}"
-    return f"{one.verdict}: {one.why}{holm}"
+    if not one.decisive:
+        return "-"
+    return one.verdict if one.p_holm is None else f"{one.verdict}; Holm p = {one.p_holm:.2g}"
 
 
 def _number(value: float | None) -> str:

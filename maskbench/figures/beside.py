@@ -12,7 +12,7 @@ from maskbench import figures
 from maskbench.figures.analysis import picture
 from maskbench.figures.panels import Key, Panel, height_of, panels
 
-HEAD, FOOT, SIDE, ANGLE = 0.3, 0.12, 0.1, 28
+HEAD, FOOT, SIDE, GAP = 0.3, 0.12, 0.1, 0.3
 TALL = 3.4
 
 
@@ -32,21 +32,18 @@ def beside(
     """
     pixels = np.asarray(Image.open(io.BytesIO(picture(images, np.stack([m for _, m in masks])))))
     titles = ["image", *(title for title, _ in masks)]
-    head = HEAD + 0.35  # slanted titles
-    tall = min(height_of(drawn, key) - head - FOOT, TALL)
+    tall = min(height_of(drawn, key) - HEAD - FOOT, TALL)
     wide = tall * pixels.shape[1] / pixels.shape[0]
-    figure = panels(drawn, key, aside=wide + SIDE + 0.45)
+    figure = panels(drawn, key, aside=wide + SIDE + GAP)
     width, height = figure.get_size_inches()
     with figures.style():
         axes = figure.add_axes(
-            (SIDE / width, (height - head - tall) / height, wide / width, tall / height)
+            (SIDE / width, (height - HEAD - tall) / height, wide / width, tall / height)
         )
         axes.imshow(pixels, interpolation="nearest")
         axes.set_axis_off()
         step = pixels.shape[1] / len(titles)
         for rank, title in enumerate(titles):
-            axes.text(
-                (rank + 0.3) * step, -8, title, fontsize=8, rotation=ANGLE, ha="left", va="bottom",
-                parse_math=False,
-            )  # fmt: skip
+            axes.text((rank + 0.5) * step, -6, title, fontsize=8, ha="center", va="bottom",
+                      parse_math=False)  # fmt: skip
     return figure

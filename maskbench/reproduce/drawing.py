@@ -48,11 +48,20 @@ def _panels(bench: Bench, drawn: Sequence[Panel]) -> Any:
         return None
     key = _key(bench)
     shown = [(point, _shown(bench, point)) for point in bench.asked.figure.masks]
-    known = [(point.told, found) for point, found in shown if found is not None]
+    known = [(_title(bench, point), found) for point, found in shown if found is not None]
     if not known:
         return panels(drawn, key)
     images = known[0][1][0]
     return beside(images, [(told, masks) for told, (_, masks) in known], drawn, key)
+
+
+def _title(bench: Bench, point: Point) -> str:
+    """What tells these masks from the others that are shown."""
+    others = bench.asked.figure.masks
+    words = [point.arm] if len({other.arm for other in others}) > 1 else []
+    if len({other.at for other in others}) > 1:
+        words.append(point.at)
+    return "\n".join(words or [point.arm])
 
 
 def _shown(bench: Bench, point: Point) -> tuple[Any, Any] | None:

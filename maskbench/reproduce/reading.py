@@ -147,12 +147,14 @@ class Bench:
             if isinstance(other, str):
                 return Reading.none(f"{baseline}, seed {seed}: {other}")
             goals, moments = other.run.scores.get(TRAINED, {}), run.run.moments
+            if len(moments) < 2:
+                return Reading.none(f"{run.folder.name} was not probed during training: probe_at")
             shots = sorted(set(goals).intersection(*(moment.scores for moment in moments)))
             if not shots:
                 return Reading.none("the data have no labels, so there is no accuracy to reach")
             goal = goals[shots[-1]]
             there = first(moments, goal, shots[-1])
-            most |= there is not None and there.images == moments[0].images and len(moments) > 1
+            most |= there is not None and there.images == moments[0].images
             least |= there is None
             found.append(there.images / moments[-1].images if there else 1.0)
         return Reading(np.array(found)[:, None], most=most, least=least)

@@ -40,10 +40,9 @@ class Outcome:
         found = []
         for one in bench.asked.compare:
             quantity, difference = bench.difference(one)
+            what = one.what if quantity == one.quantity else f"{one.what} (by {quantity} instead)"
             found.append(
-                finding(
-                    one.what, quantity, difference, smallest=one.smallest, decisive=one.decisive
-                )
+                finding(what, quantity, difference, smallest=one.smallest, decisive=one.decisive)
             )
         findings = together(found)
         return cls(name, bench, findings, *overall(findings))

@@ -90,11 +90,6 @@ class Point(_Part):
     arm: Word
     at: Literal["start", "middle", "end"] = "end"
 
-    @property
-    def told(self) -> str:
-        """In words."""
-        return f"{self.arm} at the {self.at}"
-
 
 class Compare(_Part):
     """One difference, paired by seed (and image): ``high`` minus ``low``, claimed to be above 0.
@@ -184,11 +179,6 @@ class Benchmark(_Part):
         if not any(one.decisive for one in self.compare):
             raise ValueError("nothing decides: write decisive = true in a [[compare]]")
         return self
-
-    @property
-    def decisive(self) -> list[Compare]:
-        """The comparisons that the verdict depends on."""
-        return [one for one in self.compare if one.decisive]
 
     def changed(self, **given: Any) -> Self:
         """The same with other shared settings; those that are None stay.

@@ -72,7 +72,7 @@ class Finding:
         low: Lower end of its 95 % interval.
         high: Upper end.
         p: Two-sided, of no difference; of the t-distribution that the interval comes from.
-        p_holm: The same, corrected for the decisive comparisons.
+        p_holm: The same, corrected for the decisive comparisons; None where there is one alone.
         seeds: Pairs.
         images: Of each seed; 1 for numbers of whole runs.
         verdict: ``REPRODUCED``, ``NOT`` or ``UNDECIDED``.
@@ -146,13 +146,13 @@ def judged(found: Interval, difference: Reading, smallest: float) -> tuple[str, 
 
 
 def together(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings with Holm's correction over the decisive ones.
+    """The findings with Holm's correction over the decisive ones (Holm, Scand. J. Stat. 1979).
 
     One that is then no longer below 0.05 is undecided.
     """
     found = list(findings)
     family = [i for i, one in enumerate(found) if one.decisive and one.p is not None]
-    if not family:
+    if len(family) < 2:
         return found
     adjusted = multipletests([found[i].p for i in family], method="holm")[1]
     for i, p in zip(family, adjusted, strict=True):
