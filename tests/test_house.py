@@ -34,7 +34,7 @@ RANKS = [
     ["prepare", "logbook", "session"],
     ["moments", "studying"],
     ["runner"],
-    ["tune", "probing", "analysing"],
+    ["tune", "probing", "analysing", "reproduce"],
     ["cli"],
     ["__main__"],
 ]
@@ -48,7 +48,13 @@ ORDER_IN_RANK = {
 }  # fmt: skip
 ONLY = {
     "typer": {"cli"},
-    "rich": {"cli/render.py", "cli/bars.py", "cli/accuracies.py", "cli/studied.py"},
+    "rich": {
+        "cli/render.py",
+        "cli/bars.py",
+        "cli/accuracies.py",
+        "cli/studied.py",
+        "cli/reproduced.py",
+    },
     "matplotlib": {"figures", "report"},
     "seaborn": {"figures", "report"},
     "timm": {"model.py", "probes/library.py", "probes/recipes.py"},
@@ -56,7 +62,7 @@ ONLY = {
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
     "machine", "care", "signals", "files", "trust", "record", "statistics",
-    "analysis",
+    "analysis", "reproduce",
 ]  # fmt: skip
 
 

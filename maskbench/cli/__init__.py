@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from maskbench.cli import check, compare, ls, masks, probe, run, show, tune
+from maskbench.cli import check, compare, ls, masks, probe, reproduce, run, show, tune
 from maskbench.cli.errors import guarded
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app.command("tune")(tune.tune)
 app.command("probe")(probe.probe)
 app.command("masks")(masks.masks)
 app.command("compare")(compare.compare)
+app.command("reproduce")(reproduce.reproduce)
 app.command("check")(check.check)
 app.command("ls")(ls.ls)
 app.command("show")(show.show)

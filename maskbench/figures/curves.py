@@ -44,6 +44,17 @@ def few_shot(curves: Sequence[Curve], chance: float, *, name: str, label: str) -
         label: For those who do not see it.
     """
     with figures.style():
+        return figures.as_svg(few_shot_figure(curves, chance), name=name, label=label)
+
+
+def few_shot_figure(curves: Sequence[Curve], chance: float) -> Figure:
+    """The same as a figure.
+
+    Args:
+        curves: At least one; y from 0 to 1.
+        chance: Accuracy of guessing.
+    """
+    with figures.style():
         figure, axes = _axes("labelled images per class", "test accuracy, %")
         scaled = [_percent(curve) for curve in curves]
         axes.axhline(100 * chance, color=BASE.colour, linewidth=BASE.width, linestyle=BASE.dash)
@@ -55,7 +66,7 @@ def few_shot(curves: Sequence[Curve], chance: float, *, name: str, label: str) -
         axes.xaxis.set_minor_formatter(NullFormatter())
         ends = [(curve.label, curve.y[-1], curve.look) for curve in scaled]
         _label_ends(figure, [*ends, (CHANCE, 100 * chance, BASE)])
-        return figures.as_svg(figure, name=name, label=label)
+    return figure
 
 
 def loss(curves: Sequence[Curve], *, name: str, label: str) -> str:

@@ -34,28 +34,39 @@ class Panel:
     note: str = ""
 
 
-def panels(drawn: Sequence[Panel], key: Sequence[tuple[str, figures.Look]]) -> Figure:
+Key = Sequence[tuple[str, figures.Look]]
+
+
+def height_of(drawn: Sequence[Panel], key: Key) -> float:
+    """Inches that these panels and their key are high."""
+    return -(-len(drawn) // COLUMNS) * (TOP + ROOM) + BOTTOM + ROW * (_lines(key) + 0.5)
+
+
+def _lines(key: Key) -> int:
+    return -(-len(key) // COLUMNS) if len(key) > 1 else 0
+
+
+def panels(drawn: Sequence[Panel], key: Key, *, aside: float = 0.0) -> Figure:
     """Panels in rows of three, a key below where there is more than one curve.
 
     Args:
         drawn: At least one.
         key: Labels and looks of the curves.
+        aside: Inches that are left free on the left.
     """
-    down = -(-len(drawn) // COLUMNS)
-    lines = -(-len(key) // COLUMNS) if len(key) > 1 else 0
-    height = down * (TOP + ROOM) + BOTTOM + ROW * (lines + 0.5)
+    lines, height, width = _lines(key), height_of(drawn, key), WIDTH + aside
     wide = (WIDTH - LEFT - (COLUMNS - 1) * GAP - 0.08) / COLUMNS
     with figures.style():
-        figure = Figure(figsize=(WIDTH, height))
+        figure = Figure(figsize=(width, height))
         for rank, panel in enumerate(drawn):
             row, column = divmod(rank, COLUMNS)
-            left = LEFT + column * (wide + GAP)
+            left = aside + LEFT + column * (wide + GAP)
             bottom = height - (row + 1) * (TOP + ROOM)
-            axes = figure.add_axes((left / WIDTH, bottom / height, wide / WIDTH, ROOM / height))
+            axes = figure.add_axes((left / width, bottom / height, wide / width, ROOM / height))
             last = rank + COLUMNS >= len(drawn)
             _draw(axes, panel, last=last)
         if lines:
-            _key(figure, key, lines)
+            _key(figure, key, lines, aside / width)
     return figure
 
 
@@ -90,8 +101,8 @@ def _draw(axes: Axes, panel: Panel, *, last: bool) -> None:
                   marker=look.marker, markersize=3.4, zorder=3 + order)  # fmt: skip
 
 
-def _key(figure: Figure, key: Sequence[tuple[str, figures.Look]], lines: int) -> None:
-    axes = figure.add_axes((0, 0, 1, ROW * (lines + 0.5) / figure.get_figheight()))
+def _key(figure: Figure, key: Key, lines: int, left: float) -> None:
+    axes = figure.add_axes((left, 0, 1 - left, ROW * (lines + 0.5) / figure.get_figheight()))
     axes.set_axis_off()
     axes.set_xlim(0, COLUMNS)
     axes.set_ylim(lines + 0.5, 0)

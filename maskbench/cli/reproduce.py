@@ -1,0 +1,85 @@
+"""``maskbench reproduce``: a paper's figure from its file: runs, figure, verdict."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maskbench.cli import options
+
+LEFT_OUT = 3
+
+
+def reproduce(
+    name: Annotated[
+        str | None, typer.Argument(help="A shipped figure, or FILE.toml. None: lists them.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="scenes, or folder:PATH. Default: the file's.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Preset. Default: the file's.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Of every run, as in 'maskbench run'. Default: the file's.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="How many: 0, 1, ... Default: the file's.")
+    ] = None,
+    out: options.StoreDir = Path("runs"),
+    reports: Annotated[
+        Path, typer.Option("--reports", help="The outcome goes to its folder NAME.")
+    ] = Path("reports"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what the runs will take, and stop.")
+    ] = False,
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """Reproduce a paper's figure: its runs, its figure, and a verdict on its claim.
+
+    A figure's file says what is claimed, what is run, and by which criterion it is judged. Runs
+    that are finished are not run again. The outcome (figure.svg, figure.png, verdict.json,
+    numbers.csv) goes to reports/NAME/.
+
+    Exit code 3 says that a run failed: its number is missing, and what needs it is undecided.
+
+    Examples:
+      maskbench reproduce
+      maskbench reproduce clmae-fig2
+      maskbench reproduce clmae-fig2 --dry-run
+      maskbench reproduce clmae-fig5 --data folder:cifar10 --budget 100ep --seeds 8
+      maskbench reproduce my-figure.toml
+    """
+    from maskbench.cli import bars, render, reproduced
+    from maskbench.reproduce import schema
+    from maskbench.results import Store
+
+    if name is None:
+        files = {key: schema.read(path) for key, path in schema.shipped().items()}
+        if as_json:
+            render.as_json([{"name": key, "claim": file.claim} for key, file in files.items()])
+        else:
+            reproduced.listed(files)
+        return
+    path = schema.located(name)
+    asked = schema.read(path).changed(data=data, model=model, budget=budget, seeds=seeds)
+    asked.requests()
+    with bars.watch() as progress:
+        progress.message("starting (loading torch)")
+        from maskbench.reproduce.carry import ahead, carry
+
+        if dry_run:
+            rows = ahead(asked, Store(out), progress)
+            reproduced.planned(rows, as_json=as_json)
+            return
+        bench = carry(asked, Store(out), progress, None if as_json else render.plan)
+        from maskbench.reproduce.report import Outcome, write
+
+        progress.message("drawing and judging")
+        outcome = Outcome.of(path.stem, bench)
+        write(outcome, reports / path.stem)
+    if as_json:
+        render.as_json({"report": str(reports / path.stem), **outcome.plain()})
+    else:
+        reproduced.outcome(outcome, reports / path.stem)
+    if outcome.failed:
+        raise typer.Exit(LEFT_OUT)

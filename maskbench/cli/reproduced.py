@@ -1,0 +1,93 @@
+"""What ``maskbench reproduce`` shows in the terminal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from maskbench.cli import render
+from maskbench.report.words import duration
+
+if TYPE_CHECKING:
+    from maskbench.reproduce.carry import Ahead
+    from maskbench.reproduce.report import Outcome
+    from maskbench.reproduce.schema import Benchmark
+    from maskbench.reproduce.verdict import Finding
+
+
+def listed(files: Mapping[str, "Benchmark"]) -> None:
+    """The figures that come with maskbench."""
+    table = Table(title="figures: maskbench reproduce NAME", title_justify="left")
+    for column in ("name", "claim", "source"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
+    for name, file in files.items():
+        table.add_row(name, render.escape(file.claim), render.escape(file.source))
+    Console().print(table)
+
+
+def planned(rows: Sequence["Ahead"], *, as_json: bool) -> None:
+    """What the runs will take."""
+    if as_json:
+        render.as_json([{**asdict(row), "seconds_left": row.left} for row in rows])
+        return
+    told = [
+        {
+            "arm": row.arm,
+            "strategy": row.strategy,
+            "finished": f"{row.finished} of {row.runs}",
+            "images a run": f"{row.images:,}",
+            "training, each": _time(row.seconds),
+            "training, left": _time(row.left),
+        }
+        for row in rows
+    ]
+    render.table("what the runs will take", told)
+    known = [row.left for row in rows if row.left is not None]
+    more = "" if len(known) == len(rows) else " or more (not every strategy could be timed)"
+    render.line(f"together {_time(sum(known))} of training{more}; studies and probes come on top.")
+
+
+def _time(seconds: float | None) -> str:
+    return "not known" if seconds is None else duration(seconds)
+
+
+def outcome(found: "Outcome", folder: Path) -> None:
+    """The claim, the numbers, and the verdict."""
+    asked = found.bench.asked
+    render.line(f"claim     {asked.claim}")
+    render.line(f"expected  {asked.expected}")
+    table = Table(caption_justify="left")
+    for name in ("difference", "found", "95 % interval", "of interest", "seeds", "verdict"):
+        table.add_column(name, overflow="fold", no_wrap=name == "95 % interval")
+    for one in found.findings:
+        mark = "*" if one.decisive else " "
+        table.add_row(
+            f"{mark} {render.escape(one.what)}",
+            _number(one.value),
+            f"{_number(one.low)} to {_number(one.high)}" if one.low is not None else "-",
+            f"{one.smallest:g}",
+            str(one.seeds),
+            render.escape(_said(one)),
+        )
+    table.caption = "* decides; the others are listed only"
+    Console().print(table)
+    for one in found.findings:
+        if one.value is None:
+            render.line(f"missing  {one.what}: {one.why}")
+    for lost in found.failed:
+        render.line(f"failed  {lost['arm']}, seed {lost['seed']}: {lost['why']}")
+    render.line(f"verdict   {found.verdict}: {found.why}")
+    render.line(f"found     {folder} (figure.svg, figure.png, verdict.json, numbers.csv)")
+
+
+def _said(one: "Finding") -> str:
+    if not one.decisive:
+        return "-"
+    return one.verdict if one.p_holm is None else f"{one.verdict}; Holm p = {one.p_holm:.2g}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.3g}"
