@@ -12,7 +12,7 @@ from synthetic import moment, record
 from test_run import paint
 
 from maskbench import findings, runner
-from maskbench.errors import OK, USAGE, DataError, DivergedError, InterruptedRunError
+from maskbench.errors import OK, DataError, DivergedError, InterruptedRunError
 from maskbench.events import Silent
 from maskbench.reproduce import schema
 from maskbench.reproduce.carry import carry
@@ -147,11 +147,13 @@ def test_the_soft_share_is_compared_by_its_distance(tmp_path: Path) -> None:
     assert Outcome.of("x", Bench(shipped("clmae-fig4"), swapped)).verdict == NOT
 
 
-def probed(folder: Path, accuracies: tuple[float, ...]) -> Done:
-    """A run probed at equal distances."""
-    whole, count = record("random", 0, accuracies[-1]), len(accuracies)
-    shares = [(n + 1) / count for n in range(count - 1)]
-    during = [moment(*one, whole["ledger"]) for one in zip(shares, accuracies[:-1], strict=True)]
+def probed(folder: Path, accuracies: tuple[float, ...], early: int = 0) -> Done:
+    """Probed at every hundredth; accuracies at the quarters, its last one reached early."""
+    quarters = 25 * np.arange(1, len(accuracies) + 1)
+    every = np.interp(np.arange(1, 101), quarters, accuracies)
+    every[len(every) - 1 - early :] = accuracies[-1]
+    whole = record("random", 0, accuracies[-1])
+    during = [moment((n + 1) / 100, a, whole["ledger"]) for n, a in enumerate(every[:-1].tolist())]
     folder.mkdir(parents=True)
     write_json(folder / "record.json", {**whole, "probes_during": during})
     return Done(folder)
@@ -160,10 +162,10 @@ def probed(folder: Path, accuracies: tuple[float, ...]) -> Done:
 @pytest.mark.parametrize(
     ("ours", "verdict", "value"),
     [
-        ((0.3, 0.5, 0.55, 0.6), REPRODUCED, 0.5),  # there at half of the budget
-        ((0.3, 0.4, 0.45, 0.5), NOT, 0.0),
-        ((0.1, 0.1, 0.1, 0.1), NOT, 0.0),  # never: an upper end, which excludes a tenth
-        ((0.6, 0.6, 0.6, 0.6), REPRODUCED, 0.75),  # at the first probe: a lower end
+        ((0.3, 0.5, 0.55, 0.6), REPRODUCED, 0.49),  # there at half of the budget
+        ((0.3, 0.4, 0.45, 0.5), NOT, -0.01),
+        ((0.1, 0.1, 0.1, 0.1), NOT, -0.01),  # never: an upper end, which excludes a tenth
+        ((0.6, 0.6, 0.6, 0.6), REPRODUCED, 0.98),  # at the first probe: a lower end
     ],
 )
 def test_epochs_to_the_baselines_accuracy(
@@ -171,20 +173,28 @@ def test_epochs_to_the_baselines_accuracy(
 ) -> None:
     runs: dict[tuple[str, int], Done | str] = {}
     for seed in range(3):
-        runs["random", seed] = probed(tmp_path / f"r{seed}", (0.2, 0.3, 0.4, 0.5))
+        runs["random", seed] = probed(tmp_path / f"r{seed}", (0.2, 0.3, 0.4, 0.5), seed)
         runs["prototypes", seed] = probed(tmp_path / f"p{seed}", ours)
-    outcome = Outcome.of("prototypes", Bench(shipped("prototypes"), runs))
+    asked = shipped("prototypes")
+    outcome = Outcome.of("prototypes", Bench(asked, runs))
     assert outcome.findings[0].value == pytest.approx(value)
     assert outcome.verdict == verdict
-    unprobed = {**runs, ("prototypes", 0): probed(tmp_path / "z", (0.5,))}
-    lost = Outcome.of("x", Bench(shipped("prototypes"), unprobed)).findings[0]
+    bare = {**runs, ("prototypes", 0): put(tmp_path / "bare")}
+    lost = Outcome.of("x", Bench(asked, bare)).findings[0]
     assert (lost.value, "not probed during training" in lost.why) == (None, True)
-    if ours[0] == 0.1:
-        one: dict[tuple[str, int], Done | str] = {
-            **runs, ("prototypes", 1): probed(tmp_path / "x", (0.3, 0.5, 0.5, 0.5)),
-            ("prototypes", 2): probed(tmp_path / "y", (0.3, 0.5, 0.5, 0.5)),
-        }  # fmt: skip
-        assert Outcome.of("x", Bench(shipped("prototypes"), one)).verdict == UNDECIDED
+
+
+def test_one_that_never_gets_there_reproduces_nothing(tmp_path: Path) -> None:
+    runs: dict[tuple[str, int], Done | str] = {}
+    for seed in range(12):
+        runs["random", seed] = probed(tmp_path / f"r{seed}", (0.2, 0.3, 0.4, 0.5), seed)
+        never = seed == 3
+        ours = (0.1,) * 4 if never else (0.3, 0.5, 0.55, 0.6)
+        runs["prototypes", seed] = probed(tmp_path / f"p{seed}", ours)
+    found = Outcome.of("x", Bench(shipped("prototypes", seeds=12), runs)).findings[0]
+    assert found.low is not None
+    assert found.low > 0
+    assert (found.verdict, "upper ends" in found.why) == (UNDECIDED, True)
 
 
 # Carrying out
@@ -229,16 +239,6 @@ def test_what_every_run_would_meet_stops_at_once(
     with pytest.raises(type(error)):
         carry(shipped("clmae-fig4"), Store(tmp_path), Silent())
     assert len(broken.asked) == 1
-
-
-def test_without_a_name_the_figures_are_listed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli(monkeypatch, "reproduce", "--json") == OK
-    names = [row["name"] for row in json.loads(capsys.readouterr().out)]
-    assert names == list(schema.shipped())
-    assert cli(monkeypatch, "reproduce", "clmae-fg2") == USAGE
-    assert "Did you mean 'clmae-fig2'" in capsys.readouterr().err
 
 
 MINE = """

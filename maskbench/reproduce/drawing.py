@@ -10,7 +10,7 @@ from maskbench import figures as looks
 from maskbench.analysis.agreement import NEUTRAL
 from maskbench.analysis.intervals import Interval, two_level
 from maskbench.errors import StoreError
-from maskbench.figures.analysis import as_bytes
+from maskbench.figures.analysis import SHAPES, as_bytes
 from maskbench.figures.beside import beside
 from maskbench.figures.curves import Curve, few_shot_figure
 from maskbench.figures.panels import Panel, panels
@@ -96,8 +96,10 @@ def _course(bench: Bench, quantity: str) -> Panel:
             whole = _band(band)
             curves.append(Curve(arm, look, x, y, whole))
     metric, of, source = quantity.partition(" of ")
-    title = f"{metric.upper() if metric == 'auc' else metric}: {source}" if of else quantity
-    return Panel(title.replace("_", " "), curves, neutral=NEUTRAL.get(metric) if of else None)
+    title = SHAPES.get(quantity, quantity.replace("_", " "))
+    if of:
+        title = f"{metric.upper() if metric == 'auc' else metric}: {source}"
+    return Panel(title, curves, neutral=NEUTRAL.get(metric) if of else None)
 
 
 def _few_shot(bench: Bench) -> Any:

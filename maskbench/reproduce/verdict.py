@@ -6,13 +6,16 @@ A claim is a difference that lies above 0. With its 95 % interval [low, high] ov
 * *reproduced* if low > 0 (and, of several decisive ones, p < 0.05 after Holm's correction);
 * *reproduced, but smaller than* the smallest difference if high lies below that, too;
 * *not reproduced* if high < smallest: a difference of the claimed size is excluded;
-* *undecided at this scale* otherwise, below three seeds, and where a number is missing.
+* *undecided at this scale* otherwise: below three seeds, where a number is missing, and where all
+  differences are equal (such as accuracies of 100 %): nothing then tells their spread, and an
+  interval without width would claim certainty.
 
 Several decisive differences are one claim: it is reproduced if all are, and not if one is not.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +24,8 @@ from statsmodels.stats.multitest import multipletests
 from maskbench.analysis.intervals import Interval, two_level
 from maskbench.statistics import FOR_INTERVAL, LEVEL
 
+NOTHING = 1e-12
+"""An interval narrower than this is rounding."""
 REPRODUCED, NOT, UNDECIDED = "reproduced", "not reproduced", "undecided at this scale"
 
 
@@ -131,6 +136,8 @@ def judged(found: Interval, difference: Reading, smallest: float) -> tuple[str, 
     low, high = found.low, found.high
     if found.seeds < FOR_INTERVAL or low is None or high is None:
         return UNDECIDED, f"{found.seeds} of at least {FOR_INTERVAL} seeds: --seeds {FOR_INTERVAL}"
+    if high - low < NOTHING:
+        return UNDECIDED, "all differences are equal: nothing tells their spread"
     if low > 0:
         if difference.most:
             return UNDECIDED, "above 0, but some of these differences are upper ends"
@@ -154,7 +161,7 @@ def together(findings: Sequence[Finding]) -> list[Finding]:
     family = [i for i, one in enumerate(found) if one.decisive and one.p is not None]
     if len(family) < 2:
         return found
-    adjusted = multipletests([found[i].p for i in family], method="holm")[1]
+    adjusted: Any = multipletests([found[i].p for i in family], method="holm")[1]
     for i, p in zip(family, adjusted, strict=True):
         one = replace(found[i], p_holm=float(p))
         if one.verdict == REPRODUCED and p >= LEVEL:
