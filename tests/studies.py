@@ -55,7 +55,9 @@ def add(folder: Path, seed: int, pull: float, **facts: Any) -> Path:
         **facts,
     }
     pixels = np.zeros((2, 8, 8, 3), np.uint8)
-    with patch.object(findings.drawn, "figures_of", return_value={}):  # they take most of the time
+    with patch(
+        "maskbench.figures.analysis.figures_of", return_value={}
+    ):  # they take most of the time
         write = findings.write
         write(folder / findings.FOLDER, head, study(moments, sources), pixels, hidden[:, :2])
     return folder

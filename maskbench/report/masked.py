@@ -113,12 +113,12 @@ def _hidden(found: Studied) -> Texts:
         own = found.of(label)["saliency"]
         known = {(row["source"], row["metric"], row["moment"]): row for row in own}
         for source in dict.fromkeys(row["source"] for row in own):
-            told = {"masks hide": f"{label}: {source}"}
+            last = known.get((source, "auc", moments(found)[-1]))
+            told = {"masks hide": f"{label}: {source}", "n": _n(last) if last else "–"}
             for metric, title in METRICS.items():
                 for moment, share in _at(found):
                     told[f"{title}, {share}"] = cell(known.get((source, metric, moment)))
-            last = known.get((source, "auc", moments(found)[-1]))
-            rows.append({**told, "n": _n(last) if last else "–"})
+            rows.append(told)
     return rows
 
 
