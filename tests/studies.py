@@ -59,7 +59,9 @@ def add(folder: Path, seed: int, pull: float, **facts: Any) -> Path:
         "maskbench.figures.analysis.figures_of", return_value={}
     ):  # they take most of the time
         write = findings.write
-        write(folder / findings.FOLDER, head, study(moments, sources), pixels, hidden[:, :2])
+        write(
+            folder / findings.FOLDER, head, study(moments, sources), pixels, hidden[:, :2], kinds=()
+        )
     return folder
 
 

@@ -38,6 +38,8 @@ MEANS = {
     "coverage": "share of the object's (contour's) patches that is hidden",
 }
 """Every metric in words."""
+NEUTRAL = {"auc": 0.5, "sauc": 0.5, "gap": 0.0, "nss": 0.0, "contrast": 0.0, "cc": 0.0, "lift": 1.0}
+"""Values without any relation, where they do not depend on the image."""
 
 
 @dataclass(frozen=True)

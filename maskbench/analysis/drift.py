@@ -7,6 +7,7 @@ difficulty follows lambda; ``slope`` and ``trend`` whether something rises over 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,8 @@ def following(schedule: Sequence[float], measured: Sequence[float]) -> Following
     """
     if len(schedule) < 3 or np.ptp(schedule) == 0 or np.ptp(measured) == 0:
         return Following(None, len(schedule))
-    return Following(float(stats.spearmanr(schedule, measured).statistic), len(schedule))
+    found: Any = stats.spearmanr(schedule, measured)
+    return Following(float(found.statistic), len(schedule))
 
 
 def slope(shares: Sequence[float], values: Sequence[float]) -> float | None:
@@ -81,7 +83,8 @@ def slope(shares: Sequence[float], values: Sequence[float]) -> float | None:
     """
     if len(shares) < 2 or np.ptp(shares) == 0:
         return None
-    return float(stats.linregress(shares, values).slope)
+    found: Any = stats.linregress(shares, values)
+    return float(found.slope)
 
 
 def page(courses: NDArray[np.float64]) -> float | None:

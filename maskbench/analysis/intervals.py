@@ -12,10 +12,11 @@ which says nothing of other seeds. A bootstrap of three seeds would be too narro
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 Parts = tuple[tuple[float, int], ...]
 LEAST = 1e-100
@@ -88,7 +89,7 @@ def _parts(values: NDArray[np.float64]) -> Parts:
 
 def _half(parts: Parts, level: float) -> float:
     """Half of an interval that misses with this probability."""
-    square = sum(float(stats.t.isf(level / 2, free)) ** 2 * v for v, free in parts)
+    square = sum(float(special.stdtrit(free, level / 2)) ** 2 * v for v, free in parts)
     return float(square**0.5)
 
 
@@ -100,7 +101,7 @@ def _p(parts: Parts, distance: float) -> float | None:
         return LEAST
     if not distance:
         return 1.0
-    found: float = optimize.brentq(
+    found: Any = optimize.brentq(
         lambda power: _half(parts, 10**power) - distance, np.log10(LEAST), 0, xtol=1e-6
     )
     return float(10**found)

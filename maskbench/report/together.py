@@ -181,8 +181,8 @@ def _page(courses: Sequence[NDArray[np.float64]]) -> tuple[float, float] | None:
 
 
 def _paged(of: str, it: Interval, found: tuple[float, float], moments: int) -> dict[str, Any]:
-    nothing = Interval(found[0], None, None, it.seeds, it.images, found[1])
-    return _trend(of, "page, two-sided", nothing, "", moments=moments)
+    nothing = Interval(found[0], None, None, it.seeds, it.images)
+    return {**_trend(of, "page, two-sided", nothing, "", moments=moments), "p": found[1]}
 
 
 def _course(one: Found, table: str, name: str) -> Mapping[int, float]:
