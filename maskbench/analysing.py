@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 
 from maskbench import findings, lock
+from maskbench.checkpoint import MOMENTS
 from maskbench.data import Images, limited, open_data, truth
 from maskbench.data.development import development
 from maskbench.errors import StoreError, UsageError
@@ -38,6 +40,7 @@ class Question:
         strategy: Where the strategy's file lies, if it is not built in or installed.
         device: ``cpu``, ``cuda`` or ``auto``.
         max_bad: Largest share of unusable files that is tolerated.
+        own: Whether ``data`` has turned out to be the run's own.
     """
 
     run: str
@@ -48,12 +51,13 @@ class Question:
     strategy: str | None = None
     device: str = "auto"
     max_bad: float = 0.01
+    own: bool = False
 
     @property
     def plain(self) -> bool:
         """Whether it asks what every run answers at its end."""
-        asked = (self.data, self.images, self.truth, self.reference)
-        return asked == (None, IMAGES, None, OWN)
+        asked = (self.images, self.truth, self.reference)
+        return asked == (IMAGES, None, OWN) and (self.data is None or self.own)
 
 
 @dataclass(frozen=True)
@@ -87,40 +91,51 @@ def analyse(question: Question, store: Store, out: Path | None, progress: Progre
         raise UsageError(f"--images {question.images}: choose at least 2 (256 or more to publish).")
     run = store.find(question.run)
     record = read_record(run)
+    images = None
+    if question.data is not None or not (question.plain and findings.read(run / findings.FOLDER)):
+        images = _images(question, record, store, progress)
+        if images.fingerprint == record["data"]["fingerprint"]:
+            question = replace(question, own=True)
+    mark = _mark(question, run, record, store)
     own = run / findings.FOLDER
-    if question.plain and out is None:
-        found = findings.read(own)
-        if found:
-            return Answer(own, found, reused=True)
-    mark = _mark(question, record, store)
     folder = out or (own if question.plain else own / mark)
     found = findings.read(folder)
-    if found and found.get("asked") == mark:
+    if found and (found.get("asked") == mark or (question.plain and folder == own)):
         return Answer(folder, found, reused=True)
-    with lock.hold(run):
-        _answer(question, run, folder, mark, store=store, progress=progress)
+    images = images or _images(question, record, store, progress)
+    with lock.hold(run) if out is None else nullcontext():
+        _answer(question, run, folder, mark, images, store=store, progress=progress)
     content = findings.read(folder)
     if content is None:
         raise StoreError(f"{folder / findings.JSON} cannot be read back. Look at the disk.")
     return Answer(folder, content, reused=False)
 
 
-def _mark(question: Question, record: Mapping[str, Any], store: Store) -> str:
-    """A readable name for the question; equal questions have equal names."""
-    facts = [question.data, question.images, str(question.truth), question.reference]
-    if question.reference != OWN:
-        facts[-1] = store.find(question.reference).name
+def _mark(question: Question, run: Path, record: Mapping[str, Any], store: Store) -> str:
+    """A readable name for the question; equal questions to equal runs have equal names."""
+    judge = run if question.reference == OWN else store.find(question.reference)
+    facts = [
+        *(str(one) for one in (record["id"], question.data, question.images, question.truth)),
+        *(question.reference, judge.name, read_record(judge)["status"]),
+        *sorted(path.name for path in (run / MOMENTS).glob("*.json")),
+    ]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
     name = (question.data or record["data"]["name"]).rpartition("/")[2].replace(":", "-")
     return f"{name}-{question.images}-{digest}"
 
 
 def _answer(
-    question: Question, run: Path, folder: Path, mark: str, *, store: Store, progress: Progress
+    question: Question,
+    run: Path,
+    folder: Path,
+    mark: str,
+    images: Images,
+    *,
+    store: Store,
+    progress: Progress,
 ) -> None:
     """Make the masks, or take those that were recorded, and study them."""
     record, device = read_record(run), pick_device(question.device)
-    images = _images(question, record, store, progress)
     subject = Subject(record, images, probe_images(images.train, question.images))
     if len(subject.positions) < question.images:
         progress.note(
@@ -169,21 +184,24 @@ def _masked(
     progress: Progress,
 ) -> list[Look]:
     """Masks made anew, from the run's model and strategy as they were at every moment."""
+    foreign = subject.images.fingerprint != subject.record["data"]["fingerprint"]
     rebuilt = Rebuilt(
-        run, subject.record, subject.images, store,
+        run, subject.record, subject.images, store, foreign=foreign,
         device=device, strategy=question.strategy, progress=progress,
     )  # fmt: skip
-    states = rebuilt.states()
-    looks = []
-    progress.start("masking", len(states), "moments")
+    looks: list[Look] = []
+    steps = subject.record["masks"].get("steps")
+    progress.start("masking", len(steps) if steps else 9, "moments")
     try:
-        for number, state in enumerate(states, 1):
+        for state in rebuilt.states(steps):
             moment = rebuilt.load(state)
             seen = rebuilt.see(subject.positions, moment)
             looks.append(Look.of(moment.share, moment.step, seen))
-            progress.advance(number)
+            progress.advance(len(looks))
     finally:
         progress.finish()
+    if steps and len(looks) < len(steps):
+        progress.note(f"{len(steps) - len(looks)} of {len(steps)} moments are not there")
     return looks
 
 
@@ -234,6 +252,9 @@ def _reference(
     if not kept(where):
         return None, [f"no difficulty and no attention: {where.name} kept no moments"]
     model = final_model(where, read_record(where), device, progress)
+    if model is None:
+        why = "its final moment is not there (unfinished, or damaged)"
+        return None, [f"no difficulty and no attention of {where.name}: {why}"]
     if (model.shape.image, model.shape.side) != (subject.side, subject.rows):
         its, own = f"{model.shape.image} px, {model.shape.side} rows", f"{subject.side} px"
         why = f"{where.name} reads {its} of patches; the masks are of {own}, {subject.rows} rows"
@@ -271,4 +292,6 @@ def _truth(question: Question, subject: Subject, progress: Progress) -> Known:
         found.known_contours,
         tuple(notes),
         void=found.void,
+        drawn=found.drawn,
+        annotators=found.annotators,
     )

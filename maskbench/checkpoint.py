@@ -140,16 +140,17 @@ class Checkpoints:
         """The newest checkpoint that is whole; None without one: see ``whole``."""
         return next(self.whole(say), None)
 
-    def whole(self, say: Say = _quiet) -> Iterator[Saved]:
-        """The checkpoints that are whole, newest first.
+    def whole(self, say: Say = _quiet, *, oldest_first: bool = False) -> Iterator[Saved]:
+        """The checkpoints that are whole, one in memory at a time.
 
         Args:
             say: Told of each one that is damaged, and is passed over.
+            oldest_first: In this order; else the newest first.
 
         Raises:
             StoreError: A newer maskbench has written it.
         """
-        for manifest in sorted(self.folder.glob("step-*.json"), reverse=True):
+        for manifest in sorted(self.folder.glob("step-*.json"), reverse=not oldest_first):
             try:
                 facts = json.loads(manifest.read_text(encoding="utf-8"))
                 schema, step = int(facts["schema"]), int(facts["step"])
@@ -168,6 +169,13 @@ class Checkpoints:
                 yield Saved(step, payload)
                 continue
             say(f"checkpoint {self._file(step)} is damaged: passed over")
+
+    def forget(self, step: int) -> None:
+        """Remove what is of later steps than this: a course that is not gone on with."""
+        for path in self.folder.glob("step-*"):
+            if int(path.stem.partition("-")[2]) > step:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
 
     def prune(self, kept: int | None) -> None:
         """Remove all but the newest, and what killed writers left.

@@ -34,6 +34,9 @@ class Known:
         has_contour: (images,): of which images that is known.
         notes: What is missing, in words.
         void: (images, side, side), True where nobody says whether there is an object.
+        drawn: (images, side, side), uint32: bit k where annotator k drew a contour; None where
+            there is one annotator.
+        annotators: (images,): how many, with ``drawn``.
     """
 
     objects: Bools | None = None
@@ -42,6 +45,8 @@ class Known:
     has_contour: Bools | None = None
     notes: tuple[str, ...] = ()
     void: Bools | None = None
+    drawn: NDArray[np.uint32] | None = None
+    annotators: NDArray[np.int64] | None = None
 
 
 def maps(
@@ -94,11 +99,15 @@ def _contours(known: Known, count: int, rows: int) -> Source:
     """A patch counts as contour if half of the annotators have a boundary pixel in it."""
     if known.contours is None or known.has_contour is None:
         return _unknown("contours", count, rows)
-    cell = known.contours.shape[1] // rows
     share = sources.tokens(known.contours.astype(np.float64), rows, rows)
-    cells = known.contours.reshape(count, rows, cell, rows, cell)
-    highest = cells.max(axis=(2, 4)).reshape(count, -1)
-    return Source("contours", share, known.has_contour, highest >= OBJECT)
+    marks = (known.contours > 0).astype(np.uint32) if known.drawn is None else known.drawn
+    people = np.ones(count) if known.annotators is None else known.annotators
+    cell = marks.shape[1] // rows
+    cells = marks.reshape(count, rows, cell, rows, cell)
+    who = np.bitwise_or.reduce(np.bitwise_or.reduce(cells, axis=4), axis=2).reshape(count, -1)
+    bits = np.unpackbits(np.ascontiguousarray(who).view(np.uint8).reshape(count, -1, 4), axis=2)
+    drew = bits.sum(axis=2) / np.maximum(people, 1)[:, None]
+    return Source("contours", share, known.has_contour, drew >= OBJECT)
 
 
 def _unknown(name: str, count: int, rows: int) -> Source:

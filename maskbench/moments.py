@@ -1,10 +1,11 @@
 """A finished run's model and strategy as they were at every look, to mask any images with."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -34,6 +35,7 @@ class Rebuilt:
         device: Where it computes: ``cpu`` or ``cuda``.
         strategy: Where the strategy's file lies, if that is not built in or installed.
         progress: Told what takes long.
+        foreign: Whether the images are not those that the run was trained on.
 
     Raises:
         StoreError: The record does not say how the run was made.
@@ -50,8 +52,10 @@ class Rebuilt:
         device: str,
         strategy: str | None,
         progress: Progress,
+        foreign: bool = False,
     ) -> None:
         self.run, self._progress, self._images = run, progress, images
+        self._own = int(record["data"]["train"]) if foreign else None
         self._checkpoints = Checkpoints(run, MOMENTS, kept=None)
         try:
             settings = RunSettings.model_validate(record["settings"])
@@ -76,21 +80,25 @@ class Rebuilt:
         )  # fmt: skip
         self.job: Job = build(planned, store, progress, train_images=record["data"]["train"])
 
-    def states(self, *, last: bool = False) -> list[State]:
-        """The moments that are whole, in order; each that is damaged is named.
+    def states(self, steps: Sequence[int] | None = None) -> Iterator[State]:
+        """The moments that are whole, in order, one in memory at a time.
+
+        Args:
+            steps: Those that count, where it is known; each that is damaged is named.
 
         Raises:
             StoreError: There is none.
         """
-        saved = self._checkpoints.whole(self._progress.note)
-        found = [parse(one.payload) for one in ([next(saved)] if last else saved)]
-        if not found:
+        none = True
+        for saved in self._checkpoints.whole(self._progress.note, oldest_first=True):
+            if steps is None or saved.step in steps:
+                none = False
+                yield parse(saved.payload)
+        if none:
             raise StoreError(
-                f"{self.run.name} kept no moments (--no-moments, or made by an older maskbench): "
-                "only the masks of its own images are there. Leave out --data, --images, --truth "
-                "and --reference, or run it again."
+                f"{self.run.name} has no whole moment: run it again, or leave out --data, "
+                "--images, --truth and --reference."
             )
-        return found[::-1]
 
     def load(self, state: State) -> Moment:
         """Bring model and strategy back to a moment.
@@ -99,6 +107,11 @@ class Rebuilt:
             UsageError: The strategy keeps something for each of its training images.
         """
         try:
+            if self._own is not None and any(
+                torch.is_tensor(value) and value.ndim and len(value) == self._own
+                for value in state["strategy"].values()
+            ):
+                raise ValueError(f"it keeps something for each of {self._own:,} images")
             self.job.model.load_state_dict(state["model"])
             self.job.strategy.load_state_dict(state["strategy"])
             return Moment(**state["moment"])
@@ -123,19 +136,20 @@ class Rebuilt:
 
 def final_model(
     run: Path, record: Mapping[str, Any], device: str, progress: Progress
-) -> MaskedAutoencoder:
-    """A run's autoencoder, decoder included, as its training left it.
+) -> MaskedAutoencoder | None:
+    """A run's autoencoder, decoder included, as its training left it; None if that is not there.
 
     Raises:
-        StoreError: There is none that can be read.
+        StoreError: It does not fit the record.
     """
     shape = preset(str(record["settings"]["model"])).shape
     saved = Checkpoints(run, MOMENTS, kept=None).newest(progress.note)
-    if saved is None:
-        raise StoreError(f"the moments of {run.name} are damaged: run it again.")
+    state = parse(saved.payload) if saved else {}
+    if state.get("moment", {}).get("share") != 1:
+        return None
     model = MaskedAutoencoder(shape, seeds.generator(0, "init"))
     try:
-        model.load_state_dict(parse(saved.payload)["model"])
+        model.load_state_dict(state["model"])
     except (RuntimeError, KeyError, TypeError) as error:
         raise StoreError(f"the model of {run.name} does not fit its record ({error}).") from error
     return model.to(device).eval()

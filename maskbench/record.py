@@ -142,7 +142,7 @@ class _Ledger(Part):
 
 class _Gap(Part):
     gap: float
-    error: float
+    error: float | None  # None for one image
 
 
 class _Masks(Part):

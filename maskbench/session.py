@@ -127,6 +127,7 @@ class Session:
         """
         if team.first():
             self.metrics = MetricsFile(self.folder / results.METRICS, self._kept)
+            self.moments.forget(self.job.pace.steps)
         team.meet()
         job, budget = self.job, self.planned.budget
         whole, unit = (job.plan.images, "images") if self._counted else (100, f"% of {budget}")

@@ -106,9 +106,11 @@ def at_end(session: Session) -> None:
     with job.clock.on("paused"):
         try:
             write_study(session.folder, subject, looks, subject.known(), Reference.of(job, OWN))
-        except (ValueError, ArithmeticError) as error:
-            session.progress.note(f"the masks could not be studied: {error}")
-            session.record["masks"]["not_studied"] = str(error)
+        except Exception as error:  # whatever it is, the encoder is trained
+            why = f"{type(error).__name__}: {error}"
+            session.progress.note(f"the masks could not be studied: {why}")
+            session.record["masks"]["not_studied"] = why
+            (session.folder / findings.FOLDER / findings.JSON).unlink(missing_ok=True)
 
 
 def write_study(
@@ -155,7 +157,10 @@ def write_study(
         "images": len(subject.positions),
         "images_sha256": hashlib.sha256(subject.positions.tobytes()).hexdigest(),
         "grid": {"rows": rows, "columns": rows, "hidden": hidden},
-        "moments": [{"share": look.share, "step": look.step} for look in looks],
+        "moments": [
+            {"share": look.share, "step": look.step, "hidden": int(look.hidden[0].sum())}
+            for look in looks
+        ],
         "reference": judge.name if judge else None,
         **(facts or {}),
     }
@@ -197,5 +202,7 @@ def schedule(metrics: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> l
         return [None] * len(shares)
     (name,) = names
     known = [(row["progress"], row[name]) for row in metrics if row.get(name) is not None]
+    if not known:
+        return [None] * len(shares)
     x, y = zip(*sorted(known), strict=True)
     return [float(value) for value in np.interp(shares, x, y)]

@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from maskbench import registry
+from maskbench.checkpoint import Checkpoints
 from maskbench.data import open_data
 from maskbench.data.scenes import generate
 from maskbench.events import Silent
@@ -125,7 +126,7 @@ def rebuilt_masks(run: Path, pictures: Path) -> tuple[Any, Any]:
     rebuilt = Rebuilt(
         run, read_record(run), images, store, device="cpu", strategy=None, progress=Silent()
     )
-    states = rebuilt.states()
+    states = list(rebuilt.states())
     assert len(states) == len(tape.steps)
     seen = []
     for state in states:
@@ -261,3 +262,34 @@ def test_truth_without_its_images_is_refused(run: Path, ask: Asks, pictures: Pat
     assert ".png" in why
     why = ask(run, "--images", "20", code=2, data=False)
     assert "Give --data" in why
+
+
+@pytest.mark.slow
+def test_answers_belong_to_one_run_in_one_state(
+    run: Path, ask: Asks, pictures: Path, tmp_path: Path
+) -> None:
+    """The same folder and question for another run is another answer; so is a run gone on with."""
+    other = make_run(pictures, run.parent, "random", "--seed", "7")
+    first = ask(run, "--images", "24", "--out", str(tmp_path / "x"))
+    second = ask(other, "--images", "24", "--out", str(tmp_path / "x"))
+    assert (first["found"]["run"], second["found"]["run"]) == (run.name, other.name)
+    assert not second["reused"]
+    lost = sorted((other / "moments").glob("step-*"))[-2:]
+    for path in lost:
+        path.rename(tmp_path / path.name)
+    third = ask(other, "--images", "24", "--out", str(tmp_path / "x"))
+    assert not third["reused"]
+    assert "1 of 9 moments are not there" in third["told"]
+    assert "no difficulty and no attention" in " ".join(third["told"].split())
+    assert third["found"]["reference"] is None
+
+
+def test_moments_of_a_course_not_gone_on_with_are_removed(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, "moments", kept=None)
+    for step in (0, 4, 9):
+        kept.save(step, {"step": step})
+    kept.wait()
+    assert [one.step for one in kept.whole(oldest_first=True)] == [0, 4, 9]
+    kept.forget(4)
+    assert [one.step for one in kept.whole()] == [4, 0]
+    assert len(list(kept.folder.iterdir())) == 4

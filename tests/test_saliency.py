@@ -49,6 +49,7 @@ def test_random_masks_lie_in_the_null_band_at_its_rate() -> None:
                 assert p is not None
                 outside.setdefault((row.metric, test), []).append(p < 0.05)
     assert len(outside) == 3 * 10 + 1
+    assert ("sauc", "shuffle") in outside
     rates = {key: np.mean(values) for key, values in outside.items()}
     allowed = 4 * np.sqrt(0.05 * 0.95 / 500)
     assert all(abs(rate - 0.05) < allowed for rate in rates.values()), rates

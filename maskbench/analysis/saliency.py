@@ -127,7 +127,9 @@ def _of_source(moment: int, whole: _Masks, prepared: Prepared) -> list[Row]:
         found.append(_row(where, metric, masks, usable, given=kept.nulls(metric), note=note))
     if count > 1:
         sauc = agreement.shuffled_auc(source.maps[usable], kept.flat)
-        given: dict[str, Null | None] = {"uniform": nulls.uniform(sauc, hidden)}
+        # negatives are other images' masks, so masks on each other's images give 1/2 exactly
+        apart = nulls.shuffle(sauc, kept.flat, kept.scatter).deviation
+        given: dict[str, Null | None] = {"shuffle": Null(0.5, apart)}
         where = (moment, source.name, "sauc")
         found.append(_row(where, sauc, masks, usable, given=given, note=note))
     if prepared.coverage is not None:

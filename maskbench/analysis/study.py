@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from maskbench.analysis import drift, effects, geometry, saliency
 from maskbench.analysis.agreement import Bools, Floats, Source
 from maskbench.analysis.alarms import alarms as alarms_of
-from maskbench.analysis.geometry import Null
+from maskbench.analysis.geometry import Null, Quantity
 from maskbench.analysis.intervals import two_level
-from maskbench.analysis.nulls import SPREAD
+from maskbench.analysis.nulls import SPREAD, adjusted
 
 COVARIATES = ("spectral residual", "edges", "centre", "difficulty")
+SOFT, UNSOFT = ("score_entropy", "soft_share_error"), "the strategy tells no keep-probabilities"
 Rows = list[dict[str, Any]]
 
 
@@ -90,10 +91,16 @@ def study(moments: Sequence[Moment], sources: Sequence[Source]) -> Study:
         quantities = geometry.describe(
             moment.hidden, again=moment.again, keep=moment.keep, null=null.of(moment.hidden)
         )
+        if moment.keep is None:
+            quantities += [
+                Quantity(name, None, None, None, None, None, None, UNSOFT) for name in SOFT
+            ]
         found["geometry"] += [{**where, **vars(quantity)} for quantity in quantities]
         for alarm in alarms_of(quantities, moment.share):
             alarms.append(f"at {100 * moment.share:.3g} % of the budget: {alarm}")
         found["effects"] += [{**where, **vars(one)} for one in _effects(moment, sources)]
+    q = adjusted([row["p"] for row in found["effects"]])
+    found["effects"] = [{**row, "q": one} for row, one in zip(found["effects"], q, strict=True)]
     values = np.stack([row.values for row in table]).astype(np.float32)
     tables = {
         "saliency": _saliency(table, moments),

@@ -1,5 +1,6 @@
 """``maskbench reproduce``: a paper's figure from its file: runs, figure, verdict."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -63,6 +64,9 @@ def reproduce(
     path = schema.located(name)
     asked = schema.read(path).changed(data=data, model=model, budget=budget, seeds=seeds)
     asked.requests()
+    words = (data, model, budget, None if seeds is None else f"{seeds} seeds")
+    kind = "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", str(w)).strip("-") for w in words if w)
+    where = reports / "-".join(part for part in (path.stem, kind) if part)
     with bars.watch() as progress:
         progress.message("starting (loading torch)")
         from maskbench.reproduce.carry import ahead, carry
@@ -76,10 +80,10 @@ def reproduce(
 
         progress.message("drawing and judging")
         outcome = Outcome.of(path.stem, bench)
-        write(outcome, reports / path.stem)
+        write(outcome, where)
     if as_json:
-        render.as_json({"report": str(reports / path.stem), **outcome.plain()})
+        render.as_json({"report": str(where), **outcome.plain()})
     else:
-        reproduced.outcome(outcome, reports / path.stem)
+        reproduced.outcome(outcome, where)
     if outcome.failed:
         raise typer.Exit(LEFT_OUT)

@@ -152,4 +152,4 @@ def _texts(folder: Path, found: Mapping[str, Any], *, reused: bool) -> Iterator[
         yield f"alarm  {alarm}"
     if reused:
         yield f"this was found before; remove {folder} to study it again"
-    yield f"found  {folder} (tables as CSV and JSON, figures as SVG and PNG)"
+    yield f"found  {folder} (tables as CSV and JSON, figures)"

@@ -39,6 +39,8 @@ from maskbench.trust import MAX_BYTES, inside, plain
 Bools = NDArray[np.bool_]
 
 VOID = 255
+PEOPLE = 32
+"""Annotators of an image, at most; BSDS500 has up to nine."""
 _NONE = "no ground truth"
 _ACCEPTED = (
     "Accepted are, for every image, a file of the same path that ends in .png (labels of a "
@@ -62,6 +64,8 @@ class Truth:
         annotators: Int64, (images,): people (or label files) behind the contours; 0 if unknown.
         missing: Images without a file, with one that cannot be used, or with nothing in it to tell
             apart, by their printable paths, and why; one may still have the other truth.
+        drawn: (images, side, side), uint32: bit k is set where annotator k (of the first
+            32) drew a contour; None with ``contours``.
     """
 
     ids: Sequence[str]
@@ -72,6 +76,7 @@ class Truth:
     known_contours: Bools
     annotators: NDArray[np.int64]
     missing: Sequence[Bad]
+    drawn: NDArray[np.uint32] | None
 
 
 class _Marks(NamedTuple):
@@ -96,7 +101,7 @@ def read(
         progress: Told how far it is.
 
     Returns:
-        The truth at the stored side, 6 bytes per pixel at most; files that cannot be used are
+        The truth at the stored side, 10 bytes per pixel at most; files that cannot be used are
         named in it.
 
     Raises:
@@ -106,6 +111,7 @@ def read(
     shape = (len(ids), stored, stored)
     objects, void = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     contours, annotators = np.zeros(shape, np.float32), np.zeros(len(ids), np.int64)
+    drawn = np.zeros(shape, np.uint32)
     segmented = np.zeros(len(ids), np.bool_)
     reasons: list[str] = []
 
@@ -114,7 +120,10 @@ def read(
             reasons.append(marks if isinstance(marks, str) else "")
             if isinstance(marks, str):
                 continue
-            contours[i], annotators[i] = np.mean(marks.drawn, axis=0), len(marks.drawn)
+            people = marks.drawn[:PEOPLE]
+            contours[i], annotators[i] = np.mean(people, axis=0), len(people)
+            for bit, one in enumerate(people):
+                drawn[i] |= one.astype(np.uint32) << np.uint32(bit)
             if marks.objects is not None and marks.void is not None:
                 objects[i], void[i], segmented[i] = marks.objects, marks.void, True
 
@@ -123,7 +132,9 @@ def read(
     if reasons and all(why == _NONE for why in reasons):
         raise DataError(_nowhere(folder, ids))
     missing = [Bad(plain(name), why) for name, why in zip(ids, reasons, strict=True) if why]
-    found = Truth(ids, objects, void, contours, segmented, annotators > 0, annotators, missing)
+    found = Truth(
+        ids, objects, void, contours, segmented, annotators > 0, annotators, missing, drawn
+    )
     return _judged(found, "")
 
 
@@ -147,6 +158,7 @@ def centred(truth: Truth, side: int) -> Truth:
             objects=None if truth.objects is None else truth.objects[:, at, at],
             void=None if truth.void is None else truth.void[:, at, at],
             contours=None if truth.contours is None else truth.contours[:, at, at],
+            drawn=None if truth.drawn is None else truth.drawn[:, at, at],
         ),
         " in the crop",
     )
@@ -178,6 +190,7 @@ def _judged(truth: Truth, where: str) -> Truth:
         objects=objects if known.any() else None,
         void=void if known.any() else None,
         contours=contours if drawn.any() else None,
+        drawn=truth.drawn if drawn.any() else None,
         known_objects=known,
         known_contours=drawn,
         annotators=np.where(drawn, truth.annotators, 0),

@@ -78,6 +78,13 @@ Series = list[tuple[str, figures.Look, dict[str, Rows]]]
 def _banded(series: Series, found: Studied) -> Series:
     """With the null band of the strategy with the fewest seeds, the widest, as that of all."""
     tables = found.of(fewest(found)[0])
+    counts = {
+        tuple(moment.hidden for moment in one.document.moments)
+        for _, _, seeds in found.strategies
+        for one in seeds
+    }
+    if len(counts) > 1:  # as many hidden in none of the bands
+        tables = {table: [] for table in tables}
     of = {
         "saliency": (("moment", "source", "metric"), ("uniform_low", "uniform_high")),
         "geometry": (("moment", "name"), ("null_low", "null_high")),

@@ -106,7 +106,8 @@ def difficulty(group: Group, name: str) -> dict[str, Any] | None:
         if not rows:
             continue
         y = [row["gap"] for row in rows]
-        band = [(row["gap"] - Z * row["error"], row["gap"] + Z * row["error"]) for row in rows]
+        errors = [row["error"] or 0.0 for row in rows]  # of one image none is known
+        band = [(g - Z * error, g + Z * error) for g, error in zip(y, errors, strict=True)]
         lines.append(curves.Curve(entry.label, look(group, rank), found["moments"], y, band))
         table.append((entry.label, [f"{100 * value:+.1f}" for value in y]))
         moments = [f"{100 * moment:.3g} %" for moment in found["moments"]]

@@ -13,7 +13,9 @@ from maskbench.report.together import Rows
 from maskbench.report.views import Group
 from maskbench.trust import plain
 
-TABLES = ("saliency", "geometry", "drift", "trends")
+TABLES = ("saliency", "effects", "geometry", "drift", "trends")
+TESTED = ("saliency", "effects", "trends")
+"""Tables with p-values."""
 APART = 0.02
 """How far moments may be apart that are put side by side, as a share of the budget: rounding to
 whole steps."""
@@ -111,8 +113,9 @@ def _tables(strategies: Sequence[tuple[str, int, Sequence[Found]]]) -> dict[str,
     for label, _, found in strategies:
         for name, rows in together.tables(found).items():
             tables[name] += [{"strategy": label, **row} for row in rows]
-    q = nulls.adjusted([row["p"] for row in tables["trends"]])
-    tables["trends"] = [{**row, "q": one} for row, one in zip(tables["trends"], q, strict=True)]
+    for name in TESTED:
+        q = nulls.adjusted([row["p"] for row in tables[name]])
+        tables[name] = [{**row, "q": one} for row, one in zip(tables[name], q, strict=True)]
     return tables
 
 

@@ -39,6 +39,7 @@ Which = Annotated[int, Field(ge=0, lt=MOMENTS)]
 class _Moment(Part):
     share: Annotated[float, Field(ge=0, le=1)]
     step: Count
+    hidden: Count | None = None
 
 
 class _Grid(Part):
@@ -86,10 +87,23 @@ class Drift(Quantity):
     name: Annotated[Label, Field(alias="quantity")]
 
 
+class Effect(Part):
+    """A coefficient at a moment; its name is called ``covariate`` in the file."""
+
+    moment: Which
+    name: Annotated[Label, Field(alias="covariate")]
+    value: Number
+    low: Number
+    high: Number
+    p: Number
+    note: Words = ""
+
+
 class _Tables(Part):
     saliency: Annotated[list[Saliency], Field(min_length=1, max_length=20_000)]
     geometry: Annotated[list[Quantity], Field(max_length=QUANTITIES * MOMENTS)]
     drift: Annotated[list[Drift], Field(max_length=QUANTITIES * MOMENTS)]
+    effects: Annotated[list[Effect], Field(max_length=SOURCES * MOMENTS)]
 
 
 class Document(Part):
@@ -109,7 +123,7 @@ class Document(Part):
     @model_validator(mode="after")
     def _fit(self) -> Self:
         tables = self.tables
-        quantities = [*tables.geometry, *tables.drift]
+        quantities: list[Quantity | Effect] = [*tables.geometry, *tables.drift, *tables.effects]
         every = [row.moment for table in (tables.saliency, quantities) for row in table]
         if max(every) >= len(self.moments):
             raise ValueError("a row is of no moment")
@@ -118,7 +132,7 @@ class Document(Part):
             SOURCES
         ):
             raise ValueError(f"a row is there twice, or there are more than {SOURCES} sources")
-        for table in (tables.geometry, tables.drift):
+        for table in (tables.geometry, tables.drift, tables.effects):
             names = {row.name for row in table}
             twice = len({(row.moment, row.name) for row in table}) < len(table)
             if twice or len(names) > QUANTITIES:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from maskbench.analysis import drift, saliency
+from maskbench.analysis.agreement import NEUTRAL
 from maskbench.analysis.intervals import Interval, two_level
-from maskbench.report.study_file import Found, Quantity
+from maskbench.report.study_file import Effect, Found, Quantity
 
 Rows = list[dict[str, Any]]
 BOTH, SEEDS, IMAGES = "seeds and images", "seeds", "images"
@@ -32,10 +33,11 @@ def tables(found: Sequence[Found]) -> dict[str, Rows]:
         found: A study per seed; the same images, grid and number of moments.
 
     Returns:
-        By table: ``saliency``, ``geometry``, ``drift``, ``trends``.
+        By table: ``saliency``, ``effects``, ``geometry``, ``drift``, ``trends``.
     """
     return {
         "saliency": list(_saliency(found)),
+        "effects": list(_effects(found)),
         "geometry": _quantities(found, "geometry"),
         "drift": _quantities(found, "drift"),
         "trends": [*_slopes(found), *_courses(found), *_following(found)],
@@ -65,6 +67,7 @@ def _saliency(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
             "metric": metric,
             **_interval(mean, BOTH if mean.seeds > 1 else IMAGES),
             **_nulls(rows),
+            "p": two_level(np.stack(values), NEUTRAL[metric]).p if metric in NEUTRAL else None,
             "note": "; ".join(dict.fromkeys(row.note for row in rows if row.note)),
         }
 
@@ -119,7 +122,21 @@ def _quantities(found: Sequence[Found], table: str) -> Rows:
     return rows
 
 
-def _over_seeds(seeds: Sequence[Quantity]) -> dict[str, Any]:
+def _effects(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
+    """Coefficients of the conditional logit: means over seeds."""
+    known: dict[tuple[int, str], list[Effect]] = {}
+    for one in found:
+        for row in one.document.tables.effects:
+            known.setdefault((row.moment, row.name), []).append(row)
+    for (moment, name), seeds in known.items():
+        own = [row for row in seeds if row.value is not None]
+        p = own[0].p if len(own) == 1 and len(seeds) == 1 else _t([r.value or 0 for r in own]).p
+        note = "; ".join(dict.fromkeys(row.note for row in seeds if row.note))
+        told = {**_where(found, moment), "covariate": name, **_over_seeds(seeds)}
+        yield {**told, "images": found[0].document.images, "p": p, "note": note}
+
+
+def _over_seeds(seeds: Sequence[Quantity] | Sequence[Effect]) -> dict[str, Any]:
     """A mean with its t-interval; of one seed its own interval over images."""
     values = [row.value for row in seeds if row.value is not None]
     if len(values) == 1 and len(seeds) == 1:
@@ -224,5 +241,5 @@ def _following(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
             )
         if len(rhos) > 1:
             it = _t(rhos)
-            more = {"moments": len(found[0].shares), "images": images, "p": None}
+            more = {"moments": len(found[0].shares), "images": images}
             yield _trend(f"{name} and lambda", "spearman, mean", it, SEEDS, **more)
