@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -59,8 +60,8 @@ def outcome(found: "Outcome", folder: Path) -> None:
     asked = found.bench.asked
     render.line(f"claim     {asked.claim}")
     render.line(f"expected  {asked.expected}")
-    table = Table(caption_justify="left")
-    for name in ("difference", "found", "95 % interval", "of interest", "seeds", "verdict"):
+    table = Table(caption_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("difference", "found", "95 % interval", "least", "seeds", "verdict"):
         table.add_column(name, overflow="fold", no_wrap=name == "95 % interval")
     for one in found.findings:
         mark = "*" if one.decisive else " "
@@ -72,7 +73,9 @@ def outcome(found: "Outcome", folder: Path) -> None:
             str(one.seeds),
             render.escape(_said(one)),
         )
-    table.caption = "* decides; the others are listed only"
+    table.caption = (
+        "* decides; the others are listed only. least: the smallest difference of interest"
+    )
     Console().print(table)
     for one in found.findings:
         if one.value is None:
