@@ -196,6 +196,7 @@ def test_fewer_images_and_another_reference(
     assert "has 48 images to mask, not 1,000" in many["told"]
 
 
+@pytest.mark.slow
 def test_a_run_without_moments(pictures: Path, ask: Asks, tmp_path: Path) -> None:
     own = make_run(pictures, tmp_path / "runs", "random", "--no-moments")
     assert not (own / "moments").exists()
@@ -253,6 +254,7 @@ def test_a_file_of_ones_own(pictures: Path, ask: Asks, tmp_path: Path) -> None:
     assert "has changed since" in why
 
 
+@pytest.mark.slow
 def test_truth_without_its_images_is_refused(run: Path, ask: Asks, pictures: Path) -> None:
     why = ask(run, "--truth", str(pictures / "truth"), "--data", "scenes", code=2, data=False)
     assert "--data folder:PATH" in why

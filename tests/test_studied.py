@@ -143,6 +143,7 @@ def test_one_seed_says_nothing_of_others(tmp_path: Path) -> None:
     assert "random: AUC shows no trend for edges (over images of one seed)." in text
 
 
+@pytest.mark.slow
 def test_the_same_bytes_twice(tmp_path: Path) -> None:
     one, two = store(tmp_path / "one"), store(tmp_path / "else" / "two")
     assert html_of(one) == html_of(two)
