@@ -211,6 +211,7 @@ def test_a_run_without_moments(pictures: Path, ask: Asks, tmp_path: Path) -> Non
     assert "kept no moments" in why
     assert "only the masks of 48 of its own images" in why
     (own / "masks.safetensors").unlink()
+    (own / "analysis" / "masks.json").unlink()
     why = ask(own, "--images", "256", code=74)
     assert "no readable masks" in why
 

@@ -179,7 +179,11 @@ def _of_masks(arm: str, done: Sequence[Done], quantity: str, share: float) -> Re
     for run in done:
         number = run.moment(share)
         if run.study is None or number is None:
-            when = f"no moment near {100 * share:g} % of the budget" if run.study else "not studied"
+            when = (
+                f"no moment near {100 * share:g} % of the budget"
+                if run.study
+                else "not been studied"
+            )
             return Reading.none(f"{arm}: the masks of {run.folder.name} have {when}")
         images.add(run.study["images_sha256"])
         if of:
