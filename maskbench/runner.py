@@ -183,7 +183,8 @@ def carry_out(session: Session) -> None:
     state = {name: value.detach().cpu() for name, value in job.model.encoder_state().items()}
     save_file(state, folder / results.ENCODER, metadata={"model": planned.settings.model})
     record["masks"] = session.tape.save(folder / results.MASKS)
-    at_end(session)
+    if planned.settings.scored_on == "test":  # a trial of a tuning is about its rate alone
+        at_end(session)
     record["probes_during"] = session.midway.found
     with job.clock.on("probes"):
         probe(session)

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from maskbench.budget import Budget
+from maskbench.care import Care
 from maskbench.errors import DivergedError, UsageError
 from maskbench.events import Progress
 from maskbench.plan import Planned, resolve
@@ -79,7 +80,7 @@ def _try(
 ) -> tuple[float | None, str, int]:
     """Accuracy (None if it diverged), name and labelled images per class of one trial."""
     try:
-        result = run(request, store, progress, tell=tell)
+        result = run(request, store, progress, care=Care(moments=False), tell=tell)
     except DivergedError as error:
         return None, error.folder.name if error.folder else "", 0
     rows = result.record["probes"]
