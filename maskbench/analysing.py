@@ -1,7 +1,5 @@
 """Study a run's masks: what ``maskbench masks`` does, and every run at its end."""
 
-import hashlib
-import json
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -12,52 +10,21 @@ import numpy as np
 import torch
 
 from maskbench import findings, lock
-from maskbench.checkpoint import MOMENTS
 from maskbench.data import Images, limited, open_data, truth
 from maskbench.data.development import development
 from maskbench.errors import StoreError, UsageError
 from maskbench.events import Progress
 from maskbench.maps import Known
-from maskbench.masks import IMAGES, probe_images
+from maskbench.masks import MOMENTS as TAPE_MOMENTS
+from maskbench.masks import probe_images
 from maskbench.moments import Rebuilt, final_model, kept
 from maskbench.plan import pick_device
+from maskbench.question import Question
+from maskbench.question import mark as mark_of
 from maskbench.reference import Reference
 from maskbench.report.tape import read_masks
 from maskbench.results import Store, read_record
 from maskbench.studying import OWN, Look, Subject, write_study
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of a run's masks.
-
-    Args:
-        run: Folder, name or its beginning.
-        data: Other images than the run's own; None for these.
-        images: How many.
-        truth: Folder of segmentations or boundaries of these images; None without.
-        reference: The run whose final model judges difficulty and attention; ``own`` for its own.
-        strategy: Where the strategy's file lies, if it is not built in or installed.
-        device: ``cpu``, ``cuda`` or ``auto``.
-        max_bad: Largest share of unusable files that is tolerated.
-        own: Whether ``data`` has turned out to be the run's own.
-    """
-
-    run: str
-    data: str | None = None
-    images: int = IMAGES
-    truth: Path | None = None
-    reference: str = OWN
-    strategy: str | None = None
-    device: str = "auto"
-    max_bad: float = 0.01
-    own: bool = False
-
-    @property
-    def plain(self) -> bool:
-        """Whether it asks what every run answers at its end."""
-        asked = (self.images, self.truth, self.reference)
-        return asked == (IMAGES, None, OWN) and (self.data is None or self.own)
 
 
 @dataclass(frozen=True)
@@ -96,11 +63,12 @@ def analyse(question: Question, store: Store, out: Path | None, progress: Progre
         images = _images(question, record, store, progress)
         if images.fingerprint == record["data"]["fingerprint"]:
             question = replace(question, own=True)
-    mark = _mark(question, run, record, store)
+    mark = mark_of(question, run, record, store, images)
     own = run / findings.FOLDER
     folder = out or (own if question.plain else own / mark)
     found = findings.read(folder)
-    if found and (found.get("asked") == mark or (question.plain and folder == own)):
+    # what a run wrote at its end names no question: it is of the finished run
+    if found and found.get("asked", mark if folder == own else None) == mark:
         return Answer(folder, found, reused=True)
     images = images or _images(question, record, store, progress)
     with lock.hold(run) if out is None else nullcontext():
@@ -109,19 +77,6 @@ def analyse(question: Question, store: Store, out: Path | None, progress: Progre
     if content is None:
         raise StoreError(f"{folder / findings.JSON} cannot be read back. Look at the disk.")
     return Answer(folder, content, reused=False)
-
-
-def _mark(question: Question, run: Path, record: Mapping[str, Any], store: Store) -> str:
-    """A readable name for the question; equal questions to equal runs have equal names."""
-    judge = run if question.reference == OWN else store.find(question.reference)
-    facts = [
-        *(str(one) for one in (record["id"], question.data, question.images, question.truth)),
-        *(question.reference, judge.name, read_record(judge)["status"]),
-        *sorted(path.name for path in (run / MOMENTS).glob("*.json")),
-    ]
-    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:8]
-    name = (question.data or record["data"]["name"]).rpartition("/")[2].replace(":", "-")
-    return f"{name}-{question.images}-{digest}"
 
 
 def _answer(
@@ -191,7 +146,7 @@ def _masked(
     )  # fmt: skip
     looks: list[Look] = []
     steps = subject.record["masks"].get("steps")
-    progress.start("masking", len(steps) if steps else 9, "moments")
+    progress.start("masking", len(steps) if steps else TAPE_MOMENTS, "moments")
     try:
         for state in rebuilt.states(steps):
             moment = rebuilt.load(state)

@@ -29,7 +29,8 @@ Bools = NDArray[np.bool_]
 def pysaliency_metrics() -> ModuleType:
     """The file alone: the package itself wants every saliency model there is."""
     spec = importlib.util.find_spec("pysaliency")
-    assert spec
+    if spec is None:
+        pytest.skip("no pysaliency: uv sync --group oracle (it has no wheel, and CI has it)")
     assert spec.submodule_search_locations
     path = Path(spec.submodule_search_locations[0]) / "metrics.py"
     found = importlib.util.spec_from_file_location("pysaliency_metrics", path)

@@ -146,3 +146,14 @@ def test_a_newer_schema_and_changed_settings_are_refused(tmp_path: Path) -> None
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema": SCHEMA + 1}))
     with pytest.raises(StoreError, match=r"schema 2.*--fresh"):
         load(work.folder, {"seed": 0}, print)
+
+
+def test_moments_of_a_course_not_gone_on_with_are_removed(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, "moments", kept=None)
+    for step in (0, 4, 9):
+        kept.save(step, {"step": step})
+    kept.wait()
+    assert [one.step for one in kept.whole(oldest_first=True)] == [0, 4, 9]
+    kept.forget(4)
+    assert [one.step for one in kept.whole()] == [4, 0]
+    assert len(list(kept.folder.iterdir())) == 4

@@ -33,7 +33,7 @@ RANKS = [
     ["midway", "forecast", "maps"],
     ["prepare", "logbook", "session"],
     ["moments", "studying"],
-    ["runner"],
+    ["runner", "question"],
     ["tune", "probing", "analysing", "reproduce"],
     ["cli"],
     ["__main__"],

@@ -40,7 +40,7 @@ def masks(
     as_json: options.AsJson = False,
     debug: options.Debug = False,
 ) -> None:
-    """Study a run's masks over its training: tables (CSV, JSON) and figures (SVG, PNG).
+    """Study a run's masks over its training: tables (CSV, JSON) and figures.
 
     Do they hide what is salient (spectral residual, edges, centre, difficulty, attention; objects
     and contours where they are known)? What do they look like, how do they change, have they
@@ -60,7 +60,8 @@ def masks(
     check_kind(data or "scenes")
     with bars.watch() as progress:
         progress.message("starting (loading torch)")
-        from maskbench.analysing import Question, analyse
+        from maskbench.analysing import analyse
+        from maskbench.question import Question
 
         question = Question(
             run=run,
