@@ -1,43 +1,28 @@
-"""One HTML page from runs: no network, no script, the same bytes for the same records."""
+"""One HTML page from runs: no network, readable without script, the same bytes every time."""
 
+import base64
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
-from maskbench.errors import StoreError
-from maskbench.findings import table as csv
-from maskbench.report import (
-    across,
-    board,
-    costs,
-    datasets,
-    differences,
-    limits,
-    masked,
-    pictures,
-    probed,
-    tables,
-    words,
-)
-from maskbench.report.alarms import alarms
+from maskbench.report import across, chapters, datasets, masked, numbers, probed, sections, words
+from maskbench.report import runs as origins
 from maskbench.report.apart import Pair, missing_views, not_compared
-from maskbench.report.frame import Run
 from maskbench.report.frontier import Frontier, frontiers
-from maskbench.report.judge import judge
-from maskbench.report.putting import put
-from maskbench.report.reach import HOW, reaches
 from maskbench.report.reading import LeftOut, Unranked, read
-from maskbench.report.studied import Studied, numbered, studied
-from maskbench.report.verdict import verdict
-from maskbench.report.views import Entry, Group, groups
+from maskbench.report.studied import Studied, studied
+from maskbench.report.views import Group, groups
 from maskbench.trust import plain
 
 NAME = "report.html"
 HERE = Path(__file__).parent
+FEW = 6
+"""So many chapters are listed at once; further ones can be unfolded."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +39,8 @@ class Report:
         frontiers: Accuracy against cost, by like runs.
         across: Means over data sets, one per group; most have none.
         studies: What is known of the masks, one per group; nothing where another group shows it.
+        folders: Of all the runs, those that were left out too.
+        pictures: All figures, in the page's order.
     """
 
     html: str
@@ -65,32 +52,13 @@ class Report:
     frontiers: Sequence[Frontier]
     across: Sequence[datasets.Across]
     studies: Sequence[Studied]
+    folders: Sequence[Path] = ()
+    pictures: Sequence[Any] = field(default=(), repr=False)
 
     @property
     def unranked(self) -> list[Unranked]:
         """Finished runs whose ledger lacks something."""
         return [item for item in self.left_out if isinstance(item, Unranked)]
-
-
-@dataclass
-class _Shown:
-    """What earlier groups of the page have shown in full: run to group's id."""
-
-    runs: dict[str, str] = field(default_factory=dict)
-
-    def new(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Entries of which something was not shown yet."""
-        return [e for e in entries if any(run.key not in self.runs for run in e.runs)]
-
-    def where(self, group: Group) -> list[str]:
-        """The groups that show runs of this one."""
-        found = (self.runs[run.key] for run in group.runs if run.key in self.runs)
-        return list(dict.fromkeys(found))
-
-    def add(self, group: Group, name: str) -> None:
-        """From here on a group's runs are shown under this id."""
-        for run in group.runs:
-            self.runs.setdefault(run.key, name)
 
 
 def make(folders: Sequence[Path]) -> Report:
@@ -100,13 +68,13 @@ def make(folders: Sequence[Path]) -> Report:
     elsewhere, unread = probed.read(runs)
     left_out += unread
     means = [datasets.over(group, elsewhere) for group in found]
-    differing, parts, shown, studies = _differing(found), [], _Shown(), []
+    differing, parts, shown, studies = sections.differing(found), [], sections.Shown(), []
     for number, (group, mean) in enumerate(zip(found, means, strict=True), 1):
-        part, missing = _group(group, f"g{number}", differing, shown)
+        part, missing = sections.section(group, f"g{number}", differing, shown)
         masks, unstudied = studied(group) if part["full"] else (Studied(), [])
         studies.append(masks)
         about = {"studied": masked.section(group, masks, f"g{number}-study")}
-        parts.append({**part, **_data_sets(group, mean), **about})
+        parts.append({**part, **sections.over_data_sets(group, mean), **about})
         left_out += [item for item in (*missing, *unstudied) if item not in left_out]
     report = Report(
         html="",
@@ -118,53 +86,66 @@ def make(folders: Sequence[Path]) -> Report:
         frontiers=frontiers(runs),
         across=means,
         studies=studies,
+        folders=list(folders),
     )
-    return Report(**{**vars(report), "html": _html(report, parts, runs)})
+    told = _told(report, parts)
+    return replace(report, html=_html(told))
 
 
-def _html(report: Report, parts: Sequence[dict[str, Any]], runs: Sequence[Run]) -> str:
+def _told(report: Report, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Everything the template shows."""
+    made = chapters.chapters(report.groups)
+    titles = {part["id"]: part["title"] for part in parts}
+    shown = [
+        _chapter(report, chapter, f"s{place}", parts) for place, chapter in enumerate(made, 1)
+    ]
+    return {
+        "chapters": shown,
+        "few": FEW,
+        "titles": titles,
+        "differing": report.differing,
+        "runs": len({run.key for group in report.groups for run in group.runs}),
+        "strategies": list(dict.fromkeys(label for chapter in made for label in chapter.labels)),
+        "not_compared": report.not_compared,
+        "unranked": report.unranked,
+        "left_out": [item for item in report.left_out if not isinstance(item, Unranked)],
+        "origins": origins.origins(made),
+        "made_with": ", ".join(f"{name} {n}" for name, n in numbers.made_with().items()),
+    }
+
+
+def _chapter(
+    report: Report, chapter: chapters.Chapter, name: str, parts: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Like runs, with their leaderboards, their groups and their accuracy against cost."""
+    own = {run.id for _, group in chapter.groups for run in group.runs}
+    missing = [pair for pair in report.missing_views if pair.a in own]
+    against = [found for found in report.frontiers if found.conditions == chapter.conditions]
+    lead = parts[chapter.groups[0][0] - 1]
+    return {
+        "id": name,
+        "title": sections.setting(chapter.lead, report.differing),
+        "verdict": lead["verdict"],
+        "alarms": lead["alarms"],
+        "facts": lead["facts"],
+        "labels": chapter.labels,
+        "runs": chapter.runs,
+        "tabs": chapters.tabs(chapter, missing),
+        "groups": [parts[number - 1] for number, _ in chapter.groups],
+        "frontiers": [across.against_cost(found, f"{name}-cost") for found in against],
+    }
+
+
+def _html(told: dict[str, Any]) -> str:
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode()
     template = _environment().get_template("page.html")
     return template.render(
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 our own file
-        groups=parts,
-        titles={part["id"]: part["title"] for part in parts},
-        differing=report.differing,
-        runs=len(runs),
-        frontiers=[across.against_cost(f, f"cost{i}") for i, f in enumerate(report.frontiers, 1)],
-        not_compared=report.not_compared,
-        missing_views=report.missing_views,
-        unranked=report.unranked,
-        left_out=[item for item in report.left_out if not isinstance(item, Unranked)],
-        provenance=[tables.origin(run) for run in _each(report.groups)],
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 our own files
+        script=Markup(script),  # noqa: S704
+        script_hash=digest,
+        **told,
     )
-
-
-def _each(found: Sequence[Group]) -> list[Run]:
-    """All runs once, in the order of the groups."""
-    return list({run.key: run for group in found for run in group.runs}.values())
-
-
-def write(report: Report, folder: Path) -> tuple[Path, bool]:
-    """Put the page into a folder, and beside it what is known of masks as CSV.
-
-    Returns:
-        The page, and whether an older one was replaced.
-
-    Raises:
-        StoreError: It cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replaced = (folder / NAME).exists()
-        for table, rows in numbered(report.studies).items():
-            path = folder / f"masks-{table}.csv"
-            if rows or path.exists():  # what is there is of another report
-                put(path, csv(rows))
-        put(folder / NAME, report.html)
-    except OSError as error:
-        why = error.strerror or error
-        raise StoreError(f"cannot write {folder / NAME}: {why}. Choose another --out.") from error
-    return folder / NAME, replaced
 
 
 def _environment() -> jinja2.Environment:
@@ -177,7 +158,11 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        share=words.share, count=words.count, duration=words.duration, signed=words.signed
+        share=words.share,
+        count=words.count,
+        duration=words.duration,
+        signed=words.signed,
+        p=words.p_value,
     )
     return environment
 
@@ -185,109 +170,3 @@ def _environment() -> jinja2.Environment:
 def _finalize(value: Any) -> Any:
     """Whatever the page shows is plain; what was made here as HTML stays as it is."""
     return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _group(
-    group: Group, name: str, differing: Sequence[str], shown: _Shown
-) -> tuple[dict[str, Any], list[LeftOut]]:
-    """Everything the template shows of a group, and files that were missing.
-
-    Where all its runs were shown before there are no figures, only links to them.
-    """
-    fresh, earlier = shown.new(group.entries), shown.where(group)
-    part = {
-        "id": name,
-        "facts": tables.facts(group),
-        "title": _title(group, differing),
-        "verdict": verdict(group),
-        "alarms": alarms(group),
-        "rows": board.leaderboard(group),
-        **_statistics(group),
-        "equal": words.views(group.views) if group.views else "",
-        "rates": board.learning_rates(group),
-        "has_reference": group.reference is not None,
-        "cost": tables.cost(group),
-        "relative": _relative(group),
-        "machines": len({run.machine for run in group.runs}),
-        "labels": [entry.label for entry in group.entries],
-        "reach": _reach(group),
-        "full": bool(fresh),
-        "earlier": earlier,
-    }
-    if not fresh:
-        return part, []
-    losses, no_losses = pictures.losses(group, f"{name}-loss")
-    masks, no_masks = pictures.masks(fresh)
-    shown.add(group, name)
-    part |= {
-        "curves": pictures.few_shot(group, f"{name}-curves"),
-        "losses": losses,
-        "difficulty": pictures.difficulty(group, f"{name}-gap"),
-        "masks": masks,
-    }
-    return part, [*no_masks, *no_losses]
-
-
-def _statistics(group: Group) -> dict[str, Any]:
-    """What differs from random, and what so many seeds can show."""
-    return {
-        "differences": differences.differences(group),
-        "exploratory": differences.exploratory(group),
-        "power": differences.power(group),
-        "none_finished": judge(group).none_finished,
-        "unfinished": differences.unfinished(group),
-        "how": {"primary": differences.HOW, "exploratory": differences.EXPLORATORY},
-    }
-
-
-def _data_sets(group: Group, over: datasets.Across) -> dict[str, Any]:
-    """The mean over data sets, or why there is none, and what the group cannot tell."""
-    shown = {"title": datasets.title(over), "rows": datasets.texts(over), "how": datasets.how(over)}
-    return {
-        "over": shown if over.rows else None,
-        "over_note": over.note,
-        "limits": limits.limits(group, len(over.sets)),
-    }
-
-
-def _relative(group: Group) -> dict[str, Any]:
-    """The cost table relative to random."""
-    rows = [
-        (label, [costs.said(name, cost) for name, cost in numbers.items()])
-        for label, numbers in costs.relative(group)
-    ]
-    silent = [entry.label for entry in group.entries if not entry.says_cost]
-    return {"names": list(costs.NUMBERS), "rows": rows, "silent": silent}
-
-
-def _reach(group: Group) -> dict[str, Any] | None:
-    """Epochs to the baseline's accuracy; None where there is nothing to reach."""
-    if group.reference is None or len(group.entries) < 2 or "images" not in group.views:
-        return None
-    return {
-        "rows": across.reached(reaches(group)),
-        "shots": max(group.shots, default=0),
-        "how": HOW,
-    }
-
-
-def _title(group: Group, differing: Sequence[str]) -> str:
-    """The group in a few words, with what sets it apart."""
-    record, given = group.runs[0].record, group.conditions
-    data = given["data"] if "data" in differing else record["data"]["name"]
-    parts = [data, record["model"]["preset"]]
-    parts += [given[name].replace("_", " ") for name in ("hidden", "recipe") if name in differing]
-    equal = (
-        f"equal {words.views(group.views)}" if len(group.entries) > 1 else group.entries[0].label
-    )
-    return plain(f"{', '.join(parts)}, {equal}: {', '.join(words.matched(group))}")
-
-
-def _differing(found: Sequence[Group]) -> list[str]:
-    """In what the groups are not all equal: conditions, and the budget."""
-    if len(found) < 2:
-        return []
-    names = found[0].conditions
-    unlike = [name for name in names if len({group.conditions[name] for group in found}) > 1]
-    alike = {tuple(group.conditions.values()) for group in found}
-    return [*unlike, *(["budget"] if len(alike) < len(found) else [])]

@@ -1,0 +1,162 @@
+"""What the template shows of one group: texts, rows and figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from maskbench.report import (
+    across,
+    board,
+    costs,
+    datasets,
+    differences,
+    limits,
+    pictures,
+    tables,
+    words,
+)
+from maskbench.report.alarms import alarms
+from maskbench.report.judge import judge
+from maskbench.report.reach import HOW, reaches
+from maskbench.report.reading import LeftOut
+from maskbench.report.verdict import verdict
+from maskbench.report.views import Entry, Group
+from maskbench.trust import plain
+
+
+@dataclass
+class Shown:
+    """What earlier groups of the page have shown in full: run to group's id."""
+
+    runs: dict[str, str] = field(default_factory=dict)
+
+    def new(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Entries of which something was not shown yet."""
+        return [e for e in entries if any(run.key not in self.runs for run in e.runs)]
+
+    def where(self, group: Group) -> list[str]:
+        """The groups that show runs of this one."""
+        found = (self.runs[run.key] for run in group.runs if run.key in self.runs)
+        return list(dict.fromkeys(found))
+
+    def add(self, group: Group, name: str) -> None:
+        """From here on a group's runs are shown under this id."""
+        for run in group.runs:
+            self.runs.setdefault(run.key, name)
+
+
+def section(
+    group: Group, name: str, differing: Sequence[str], shown: Shown
+) -> tuple[dict[str, Any], list[LeftOut]]:
+    """Everything the template shows of a group, and files that were missing.
+
+    Where all its runs were shown before there are no figures, only links to them.
+
+    Args:
+        group: Runs that may be compared.
+        name: Its id in the page.
+        differing: In what the groups of the page differ.
+        shown: What groups before it have shown; this one is added.
+    """
+    fresh, earlier = shown.new(group.entries), shown.where(group)
+    part = {
+        "id": name,
+        "facts": tables.facts(group),
+        "title": title(group, differing),
+        "verdict": verdict(group),
+        "alarms": alarms(group),
+        "rates": board.learning_rates(group),
+        **_statistics(group),
+        "has_reference": group.reference is not None,
+        "cost": tables.cost(group),
+        "relative": _relative(group),
+        "machines": len({run.machine for run in group.runs}),
+        "labels": [entry.label for entry in group.entries],
+        "seeds": max(len(entry.runs) for entry in group.entries),
+        "reach": _reach(group),
+        "full": bool(fresh),
+        "earlier": earlier,
+    }
+    if not fresh:
+        return part, []
+    losses, no_losses = pictures.losses(group, f"{name}-loss")
+    masks, no_masks = pictures.masks(fresh)
+    shown.add(group, name)
+    part |= {
+        "curves": pictures.few_shot(group, f"{name}-curves"),
+        "losses": losses,
+        "difficulty": pictures.difficulty(group, f"{name}-gap"),
+        "masks": masks,
+    }
+    return part, [*no_masks, *no_losses]
+
+
+def _statistics(group: Group) -> dict[str, Any]:
+    """What differs from random, and what so many seeds can show."""
+    return {
+        "differences": differences.differences(group),
+        "exploratory": differences.exploratory(group),
+        "power": differences.power(group),
+        "none_finished": judge(group).none_finished,
+        "unfinished": differences.unfinished(group),
+        "how": {"primary": differences.HOW, "exploratory": differences.EXPLORATORY},
+    }
+
+
+def over_data_sets(group: Group, over: datasets.Across) -> dict[str, Any]:
+    """The mean over data sets, or why there is none, and what the group cannot tell."""
+    shown = {"title": datasets.title(over), "rows": datasets.texts(over), "how": datasets.how(over)}
+    return {
+        "over": shown if over.rows else None,
+        "over_note": over.note,
+        "limits": limits.limits(group, len(over.sets)),
+    }
+
+
+def _relative(group: Group) -> dict[str, Any]:
+    """The cost table relative to random."""
+    rows = [
+        (label, [costs.said(name, cost) for name, cost in numbers.items()])
+        for label, numbers in costs.relative(group)
+    ]
+    silent = [entry.label for entry in group.entries if not entry.says_cost]
+    return {"names": list(costs.NUMBERS), "rows": rows, "silent": silent}
+
+
+def _reach(group: Group) -> dict[str, Any] | None:
+    """Epochs to the baseline's accuracy; None where there is nothing to reach."""
+    if group.reference is None or len(group.entries) < 2 or "images" not in group.views:
+        return None
+    return {
+        "rows": across.reached(reaches(group)),
+        "shots": max(group.shots, default=0),
+        "how": HOW,
+    }
+
+
+def title(group: Group, differing: Sequence[str]) -> str:
+    """The group in a few words, with what sets it apart."""
+    equal = (
+        f"equal {words.views(group.views)}" if len(group.entries) > 1 else group.entries[0].label
+    )
+    amount = ", ".join(words.matched(group))
+    return plain(f"{setting(group, differing)}, {equal}: {amount}")
+
+
+def setting(group: Group, differing: Sequence[str]) -> str:
+    """What a group's runs share, in a few words: data, model, and where the page has several."""
+    record, given = group.runs[0].record, group.conditions
+    data = given["data"] if "data" in differing else record["data"]["name"]
+    parts = [data, record["model"]["preset"]]
+    parts += [given[name].replace("_", " ") for name in ("hidden", "recipe") if name in differing]
+    return plain(", ".join(parts))
+
+
+def differing(found: Sequence[Group]) -> list[str]:
+    """In what the groups are not all equal: conditions, and the budget."""
+    if len(found) < 2:
+        return []
+    names = found[0].conditions
+    unlike = [name for name in names if len({group.conditions[name] for group in found}) > 1]
+    alike = {tuple(group.conditions.values()) for group in found}
+    return [*unlike, *(["budget"] if len(alike) < len(found) else [])]
