@@ -1,7 +1,7 @@
 """One HTML page from runs: no network, no script, the same bytes for the same records."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from maskbench.errors import StoreError
+from maskbench.figures.picture import Picture
 from maskbench.findings import table as csv
 from maskbench.report import (
     across,
@@ -16,6 +17,7 @@ from maskbench.report import (
     costs,
     datasets,
     differences,
+    drawings,
     limits,
     masked,
     pictures,
@@ -54,6 +56,7 @@ class Report:
         frontiers: Accuracy against cost, by like runs.
         across: Means over data sets, one per group; most have none.
         studies: What is known of the masks, one per group; nothing where another group shows it.
+        pictures: The page's figures, in its order.
     """
 
     html: str
@@ -65,6 +68,7 @@ class Report:
     frontiers: Sequence[Frontier]
     across: Sequence[datasets.Across]
     studies: Sequence[Studied]
+    pictures: Sequence[Picture] = ()
 
     @property
     def unranked(self) -> list[Unranked]:
@@ -119,10 +123,17 @@ def make(folders: Sequence[Path]) -> Report:
         across=means,
         studies=studies,
     )
-    return Report(**{**vars(report), "html": _html(report, parts, runs)})
+    spent = [across.against_cost(f, f"cost{i}") for i, f in enumerate(report.frontiers, 1)]
+    html = _html(report, parts, spent, runs)
+    return replace(report, html=html, pictures=drawings.pictures(parts, spent))
 
 
-def _html(report: Report, parts: Sequence[dict[str, Any]], runs: Sequence[Run]) -> str:
+def _html(
+    report: Report,
+    parts: Sequence[dict[str, Any]],
+    spent: Sequence[dict[str, Any]],
+    runs: Sequence[Run],
+) -> str:
     template = _environment().get_template("page.html")
     return template.render(
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),  # noqa: S704 our own file
@@ -130,7 +141,7 @@ def _html(report: Report, parts: Sequence[dict[str, Any]], runs: Sequence[Run]) 
         titles={part["id"]: part["title"] for part in parts},
         differing=report.differing,
         runs=len(runs),
-        frontiers=[across.against_cost(f, f"cost{i}") for i, f in enumerate(report.frontiers, 1)],
+        frontiers=spent,
         not_compared=report.not_compared,
         missing_views=report.missing_views,
         unranked=report.unranked,
@@ -145,7 +156,7 @@ def _each(found: Sequence[Group]) -> list[Run]:
 
 
 def write(report: Report, folder: Path) -> tuple[Path, bool]:
-    """Put the page into a folder, and beside it what is known of masks as CSV.
+    """Put the page into a folder; beside it its figures as files, and what is known of masks.
 
     Returns:
         The page, and whether an older one was replaced.
@@ -160,6 +171,7 @@ def write(report: Report, folder: Path) -> tuple[Path, bool]:
             path = folder / f"masks-{table}.csv"
             if rows or path.exists():  # what is there is of another report
                 put(path, csv(rows))
+        drawings.write_pictures(report.pictures, folder / drawings.FOLDER)
         put(folder / NAME, report.html)
     except OSError as error:
         why = error.strerror or error
@@ -220,7 +232,7 @@ def _group(
     masks, no_masks = pictures.masks(fresh)
     shown.add(group, name)
     part |= {
-        "curves": pictures.few_shot(group, f"{name}-curves"),
+        "curves": pictures.few_shot(group, f"{name}-few-shot"),
         "losses": losses,
         "difficulty": pictures.difficulty(group, f"{name}-gap"),
         "masks": masks,

@@ -1,17 +1,20 @@
 """The page's figures: numbers of a group into curves and pictures of masks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from maskbench import figures
 from maskbench.errors import StoreError
 from maskbench.figures import curves
+from maskbench.figures import few_shot as drawn_few_shot
 from maskbench.figures import masks as drawn
+from maskbench.report.drawings import shown
 from maskbench.report.frame import PIXELS, TRAINED, UNTRAINED, Run
+from maskbench.report.means import mean
 from maskbench.report.reading import LeftOut
 from maskbench.report.tape import Tape, read_masks
 from maskbench.report.views import Entry, Group
@@ -25,31 +28,57 @@ CONTROLS = ((UNTRAINED, "untrained encoder"), (PIXELS, "raw pixels"))
 
 
 def few_shot(group: Group, name: str) -> dict[str, Any] | None:
-    """The few-shot figure with its data table; None without probes."""
+    """The few-shot figure with its data table; None without probes.
+
+    Args:
+        group: Runs that may be compared.
+        name: Of the picture.
+
+    Returns:
+        ``svg``, ``picture``, ``shots``, ``table`` (label, seeds, a text per shot) and ``chance``.
+    """
     shots = group.shots
     if not shots:
         return None
-    lines, table = [], []
+    panels, table = [], []
     for rank, entry in enumerate(group.entries):
-        means = [entry.mean(lambda run, n=n: run.accuracy(TRAINED, n)) for n in shots]  # type: ignore[misc]
-        table.append((entry.label, [share(mean) for mean in means]))
-        points = [(n, mean) for n, mean in zip(shots, means, strict=True) if mean]
-        if points:
-            band = [mean.band for _, mean in points] if points[0][1].half is not None else []
-            x, y = [n for n, _ in points], [mean.value for _, mean in points]
-            lines.append(curves.Curve(entry.label, look(group, rank), x, y, band))
+        probed = [run for run in entry.runs if all(n in run.scores.get(TRAINED, {}) for n in shots)]
+        means = [mean(run.accuracy(TRAINED, n) for run in probed) for n in shots]
+        table.append((entry.label, str(len(probed)), [share(one) for one in means]))
+        if probed:
+            panels.append(_strategy(entry.label, look(group, rank), probed, shots))
+    base, *own = panels if group.reference and len(panels) > 1 else [None, *panels]
+    others = [] if base is None else [_grey(base.curve)]
     for rank, (feature, label) in enumerate(CONTROLS):
         values = [group.control(feature, n) for n in shots]
-        table.append((label, ["–" if v is None else f"{100 * v:.1f}" for v in values]))
+        table.append((label, "–", ["–" if v is None else f"{100 * v:.1f}" for v in values]))
         known = [(n, v) for n, v in zip(shots, values, strict=True) if v is not None]
         if known:
             x, y = [n for n, _ in known], [v for _, v in known]
-            lines.append(curves.Curve(label, figures.control(rank), x, y))
+            others.append(curves.Curve(label, figures.control(rank), x, y))
     chance = 1 / next(run.classes for run in group.runs if run.classes)
-    ends = ", ".join(f"{label} {cells[-1]} %" for label, cells in table)
-    label = f"Test accuracy over labelled images per class. At {shots[-1]}: {ends}."
-    svg = curves.few_shot(lines, chance, name=name, label=label)
-    return {"svg": Markup(svg), "shots": shots, "table": table, "chance": chance}  # noqa: S704
+    ends = ", ".join(f"{label} {cells[-1]} %" for label, _, cells in table)
+    told = f"Test accuracy at {shots[-1]} labelled images per class: {ends}, chance "
+    figure = drawn_few_shot.few_shot(own, others, chance)
+    found = shown(name, figure, f"{told}{100 * chance:.1f} %.")
+    return {**found, "shots": shots, "table": table, "chance": chance}
+
+
+def _strategy(
+    label: str, style: figures.Look, runs: Sequence[Run], shots: Sequence[int]
+) -> drawn_few_shot.Panel:
+    scores = [[run.scores[TRAINED][n] for n in shots] for run in runs]
+    means = [mean(column) for column in zip(*scores, strict=True)]
+    known = [one for one in means if one]
+    band = [one.band for one in known] if known[0].half is not None else []
+    dots = [(float(n), y) for row in scores for n, y in zip(shots, row, strict=True)]
+    curve = curves.Curve(label, style, list(shots), [one.value for one in known], band)
+    return drawn_few_shot.Panel(curve, dots if len(runs) > 1 else [], f"n = {len(runs)}")
+
+
+def _grey(curve: curves.Curve) -> curves.Curve:
+    """Random masking where it is what others are seen against."""
+    return replace(curve, look=figures.Look(figures.CONTROL, "o", "-", 1.6), band=())
 
 
 def look(group: Group, rank: int) -> figures.Look:
@@ -75,9 +104,9 @@ def losses(group: Group, name: str) -> tuple[dict[str, Any] | None, list[LeftOut
     if not lines:
         return None, missing
     ends = ", ".join(f"{label} {cells[-1]}" for label, cells in table)
-    svg = curves.loss(lines, name=name, label=f"Training loss over the budget. At its end: {ends}.")
+    figure = shown(name, curves.loss(lines), f"Training loss over the budget. At its end: {ends}.")
     moments = [f"{100 * moment:g} %" for moment in grid]
-    return {"svg": Markup(svg), "moments": moments, "table": table}, missing  # noqa: S704
+    return {**figure, "moments": moments, "table": table}, missing
 
 
 def _loss(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -115,9 +144,9 @@ def difficulty(group: Group, name: str) -> dict[str, Any] | None:
         return None
     ends = ", ".join(f"{label} {cells[-1]} %" for label, cells in table)
     label = f"Difficulty gap over the budget. At its end: {ends}."
-    svg = curves.difficulty(lines, name=name, label=label)
     images = group.entries[0].runs[0].record["masks"].get("images")
-    return {"svg": Markup(svg), "moments": moments, "table": table, "images": images}  # noqa: S704
+    figure = shown(name, curves.difficulty(lines), label)
+    return {**figure, "moments": moments, "table": table, "images": images}
 
 
 def masks(entries: Sequence[Entry]) -> tuple[dict[str, Any] | None, list[LeftOut]]:

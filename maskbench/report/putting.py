@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 
-def put(path: Path, text: str) -> None:
+def put(path: Path, content: str | bytes) -> None:
     """Write a file that is whole or not there; what was there is replaced, a link is not followed.
 
     Raises:
@@ -12,6 +12,6 @@ def put(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
-    with temporary.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    with temporary.open("xb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)
