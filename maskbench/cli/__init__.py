@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from maskbench.cli import check, compare, ls, masks, probe, reproduce, run, show, tune
+from maskbench.cli import check, compare, ls, masks, probe, report, reproduce, run, show, tune
 from maskbench.cli.errors import guarded
 
 app = typer.Typer(
@@ -15,8 +15,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 a bug or a broken strategy, 2 wrong usage, 3 something left "
-    "out, 4 data, 5 the loss diverged, 74 input/output, 75 in use, 76 a process was lost, 130 "
-    "Ctrl-C, 143 SIGTERM.",
+    "out, 4 data, 5 the loss diverged, 6 a report is not what its runs give, 74 input/output, "
+    "75 in use, 76 a process was lost, 130 Ctrl-C, 143 SIGTERM.",
 )
 
 
@@ -42,6 +42,7 @@ app.command("tune")(tune.tune)
 app.command("probe")(probe.probe)
 app.command("masks")(masks.masks)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("reproduce")(reproduce.reproduce)
 app.command("check")(check.check)
 app.command("ls")(ls.ls)

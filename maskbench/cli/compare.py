@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from maskbench.report.page import Report
 
 LEFT_OUT = 3
+FORMS = ("table", "markdown", "latex", "csv", "json")
+KINDS = ("svg", "png", "pdf")
 
 
 def compare(
@@ -21,15 +23,29 @@ def compare(
     ] = None,
     store: Annotated[Path, typer.Option("--runs", help="The run store.")] = Path("runs"),
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for report.html; a run store is compared itself.")
+        Path, typer.Option("--out", help="Folder of the report; a run store is compared itself.")
     ] = Path("reports/latest"),
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="On stdout: table; or the leaderboards as markdown, latex or csv; or all numbers "
+            "as json.",
+        ),
+    ] = "table",
+    figures: Annotated[
+        str, typer.Option(help="Files for papers: any of svg,png,pdf, or none.")
+    ] = ",".join(KINDS),
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """Compare runs: tables here, one self-contained report.html, and numbers of masks as CSV.
+    """Compare runs: tables here, and a report: one self-contained page, numbers, figures.
 
     Runs are ranked together only where they consumed the same: equal images, equal FLOPs or equal
     time on one kind of machine. Which pairs cannot be compared is said, with the reason.
+
+    The folder then holds report.html (open it from disk, send it), report.json, the tables as CSV,
+    and figures/ for papers. 'maskbench report --check' makes it again and compares.
 
     Exit code 3 says that the page was made but something was left out of it: an unfinished,
     failed, repeated or unreadable run, one whose ledger lacks something (listed, unranked), a
@@ -39,24 +55,58 @@ def compare(
     Examples:
       maskbench compare
       maskbench compare random-nano clmae-nano --out reports/first-look
-      maskbench compare other/runs
+      maskbench compare other/runs --format latex
     """
-    from maskbench.report import page
+    form = "json" if as_json else form
+    kinds = _kinds(form, figures)
+    from maskbench.cli import render
+    from maskbench.report import page, writing
 
     given = context.get_parameter_source("store")
     if not runs and (given is None or given.name == "DEFAULT") and folders_of(out):
         store = out
-    report = page.make(chosen(runs or [], store))
-    path, replaced = page.write(report, out)
-    if as_json:
-        _json(report, path, replaced=replaced)
-    else:
-        from maskbench.cli import compared, render
-
-        compared.tables(report)
-        render.line(f"report  {path}{' (replaced)' if replaced else ''}")
+    with render.busy("reading the runs and drawing the report"):
+        report = page.make(chosen(runs or [], store))
+        path, replaced = writing.write(report, out, kinds)
+    _tell(report, form, path, replaced=replaced)
     if report.left_out:
         raise typer.Exit(LEFT_OUT)
+
+
+def _kinds(form: str, figures: str) -> list[str]:
+    """The kinds of files for figures; also refuses an unknown form.
+
+    Raises:
+        UsageError: One is unknown.
+    """
+    from maskbench.errors import UsageError, unknown
+
+    if form not in FORMS:
+        raise UsageError(unknown("format", form, FORMS))
+    wanted = [] if figures == "none" else [kind.strip() for kind in figures.split(",")]
+    for kind in wanted:
+        if kind not in KINDS:
+            raise UsageError(unknown("kind of figure", kind, [*KINDS, "none"]))
+    return list(dict.fromkeys(wanted))
+
+
+def _tell(report: "Report", form: str, path: Path, *, replaced: bool) -> None:
+    """The report on stdout; where it lies, too, or on stderr where stdout is for a program."""
+    from maskbench.cli import compared, render
+    from maskbench.report import numbers
+    from maskbench.report.exports import leaderboard_as
+
+    if form == "json":
+        told = {"report": str(path), "replaced": replaced, **numbers.document(report)}
+        render.as_json({**told, "masks": numbers.masks(report)})
+        return
+    said = f"report  {path}{' (replaced)' if replaced else ''}"
+    if form == "table":
+        compared.tables(report)
+        render.line(said)
+        return
+    render.line("\n".join(leaderboard_as(group, form) for group in report.groups).rstrip())
+    render.say(said)
 
 
 def folders_of(path: Path) -> list[Path]:
@@ -86,76 +136,3 @@ def chosen(names: Sequence[str], store: Path) -> list[Path]:
             "--runs names another store."
         )
     return list({folder.resolve(): folder for folder in found}.values())
-
-
-def _json(report: "Report", path: Path, *, replaced: bool) -> None:
-    from dataclasses import asdict
-
-    from maskbench.cli import render
-    from maskbench.report.alarms import alarms
-    from maskbench.report.judge import judge
-    from maskbench.report.reach import reaches
-    from maskbench.report.studied import numbered
-    from maskbench.report.verdict import verdict
-
-    told = {
-        "report": str(path),
-        "replaced": replaced,
-        "rows": _json_rows(report),
-        "accuracy_against_cost": [
-            {"shots": found.shots, "conditions": dict(found.conditions), **point.plain()}
-            for found in report.frontiers
-            for point in found.points
-        ],
-        "epochs_to_baseline": [
-            {"group": number, **asdict(reach)}
-            for number, group in enumerate(report.groups, 1)
-            for reach in reaches(group)
-        ],
-        "over_data_sets": [
-            {"group": number, **asdict(found)}
-            for number, found in enumerate(report.across, 1)
-            if found.rows or found.note
-        ],
-        "not_compared": [asdict(pair) for pair in report.not_compared],
-        "missing_views": [asdict(view) for view in report.missing_views],
-        "runs_started": [
-            {"group": number, **tried.plain()}
-            for number, group in enumerate(report.groups, 1)
-            for tried in judge(group).attempts.values()
-        ],
-        "exploratory": [
-            {"group": number, "endpoint": endpoint, "strategy": strategy, **asdict(found)}
-            for number, group in enumerate(report.groups, 1)
-            for (endpoint, strategy), found in judge(group).secondary.items()
-        ],
-        "verdicts": [
-            {"group": number, "verdict": verdict(group), "warnings": alarms(group)}
-            for number, group in enumerate(report.groups, 1)
-        ],
-        "masks": numbered(report.studies),
-        "left_out": [item.plain() for item in report.left_out],
-    }
-    render.as_json(told)
-
-
-def _json_rows(report: "Report") -> list[dict[str, Any]]:
-    """The leaderboards, a row per group and strategy, with all that is known of it."""
-    from maskbench.report import costs
-    from maskbench.report.board import leaderboard
-    from maskbench.report.frontier import standing
-    from maskbench.report.words import matched
-
-    rows = []
-    for number, group in enumerate(report.groups, 1):
-        spent = dict(costs.relative(group))
-        for row, entry in zip(leaderboard(group), group.entries, strict=True):
-            more = {
-                "conditions": dict(group.conditions),
-                "views": list(group.views),
-                "matched": matched(group),
-                "cost": {name: cost.plain() for name, cost in spent[entry.label].items()},
-                "non_dominated": standing(report.frontiers, entry),
-            }
-            rows.append({"group": number, **row.plain(), **more})
-    return rows

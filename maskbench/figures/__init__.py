@@ -14,8 +14,9 @@ from PIL import Image
 
 INK, LINE, CONTROL = "#010203", "#040506", "#767677"
 SERIES = (INK, "#d55e00", "#0072b2", "#009e73", "#cc79a7")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
+"""Seven markers and four dashes: 28 pairs before one comes again, whatever the colour."""
 _COLOURS = {
     INK: "currentColor",
     LINE: "var(--line)",
@@ -25,6 +26,10 @@ _COLOURS = {
 _RC: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "maskbench",
+    "pdf.fonttype": 42,
+    "text.usetex": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
     "font.size": 10.5,
     "text.color": INK,
     "axes.edgecolor": LINE,
@@ -88,14 +93,28 @@ def as_svg(figure: Figure, *, name: str, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<style type=\"text/css\">.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
-    text = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", text)
-    for colour, themed in _COLOURS.items():
-        text = text.replace(colour, themed)
+    text = re.sub(r"<[^>]*>", lambda tag: _themed(tag.group(), name), text)  # texts stay as told
     box = re.search(r'viewBox="[^"]*"', text)
     head = f'<svg {box.group() if box else ""} role="img" aria-label="{html.escape(label)}">'
     text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
     return re.sub(r"\s*\n\s*", "\n", text).strip()
+
+
+def _themed(tag: str, name: str) -> str:
+    """A tag with ids of its own, the page's font and the page's colours."""
+    tag = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", tag)
+    tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", tag)
+    for colour, themed in _COLOURS.items():
+        tag = tag.replace(colour, themed)
+    return tag
+
+
+def short(text: str, most: int) -> str:
+    """At most so many characters: a long text keeps its head and its tail."""
+    if len(text) <= most:
+        return text
+    tail = most // 2
+    return f"{text[: most - tail - 1]}…{text[-tail:]}"
 
 
 def as_png(image: Image.Image) -> str:

@@ -16,9 +16,8 @@ from maskbench.analysis.study import Study
 from maskbench.figures import masks as pictures
 from maskbench.figures.curves import Curve
 from maskbench.figures.panels import Panel, panels
+from maskbench.figures.picture import as_bytes
 
-DPI = 160
-GRID = "#d9d9d9"
 SHOWN = 6
 SHAPES = {
     "moran": "Moran's I (blockiness)",
@@ -162,18 +161,6 @@ def figures_of(
     shares = [100 * moment["share"] for moment in facts["moments"]]
     found["frequency.png"] = _frequency(study, shares)
     return {**found, "masks.png": picture(images, hidden)}
-
-
-def as_bytes(figure: Figure, kind: str) -> bytes:
-    """A figure as a file of its own; the same bytes every time."""
-    buffer = io.BytesIO()
-    nothing = {"svg": ("Date", "Creator"), "png": ("Software",), "pdf": ("CreationDate",)}[kind]
-    with figures.style():
-        for axes in figure.axes:
-            for line in axes.get_ygridlines():
-                line.set_color(GRID)
-        figure.savefig(buffer, format=kind, dpi=DPI, metadata=dict.fromkeys(nothing))
-    return buffer.getvalue()
 
 
 def _frequency(study: Study, shares: Sequence[float]) -> bytes:

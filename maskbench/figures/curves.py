@@ -34,21 +34,8 @@ class Curve:
     band: Sequence[tuple[float, float]] = ()
 
 
-def few_shot(curves: Sequence[Curve], chance: float, *, name: str, label: str) -> str:
-    """Accuracy over labelled images per class, as inline SVG.
-
-    Args:
-        curves: At least one; y from 0 to 1.
-        chance: Accuracy of guessing.
-        name: Unique in the page.
-        label: For those who do not see it.
-    """
-    with figures.style():
-        return figures.as_svg(few_shot_figure(curves, chance), name=name, label=label)
-
-
 def few_shot_figure(curves: Sequence[Curve], chance: float) -> Figure:
-    """The same as a figure.
+    """Accuracy over labelled images per class, all curves in one panel.
 
     Args:
         curves: At least one; y from 0 to 1.
@@ -69,13 +56,11 @@ def few_shot_figure(curves: Sequence[Curve], chance: float) -> Figure:
     return figure
 
 
-def loss(curves: Sequence[Curve], *, name: str, label: str) -> str:
-    """Training loss over the share of the budget, as inline SVG.
+def loss(curves: Sequence[Curve]) -> Figure:
+    """Training loss over the share of the budget.
 
     Args:
         curves: At least one; x from 0 to 1.
-        name: Unique in the page.
-        label: For those who do not see it.
     """
     with figures.style():
         figure, axes = _axes("share of the budget, %", "training loss", height=0.8)
@@ -87,16 +72,14 @@ def loss(curves: Sequence[Curve], *, name: str, label: str) -> str:
         _label_ends(
             figure, [(curve.label, curve.y[-1], curve.look) for curve in plain], markers=False
         )
-        return figures.as_svg(figure, name=name, label=label)
+    return figure
 
 
-def difficulty(curves: Sequence[Curve], *, name: str, label: str) -> str:
-    """Difficulty gap over the share of the budget, zero marked, as inline SVG.
+def difficulty(curves: Sequence[Curve]) -> Figure:
+    """Difficulty gap over the share of the budget, zero marked.
 
     Args:
         curves: At least one; x from 0 to 1, y and band as shares.
-        name: Unique in the page.
-        label: For those who do not see it.
     """
     with figures.style():
         figure, axes = _axes("share of the budget, %", "difficulty gap, %", height=0.8)
@@ -106,7 +89,7 @@ def difficulty(curves: Sequence[Curve], *, name: str, label: str) -> str:
         _draw(axes, plain)
         axes.set_xlim(-1, 101)
         _label_ends(figure, [(curve.label, curve.y[-1], curve.look) for curve in plain])
-        return figures.as_svg(figure, name=name, label=label)
+    return figure
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
@@ -180,9 +163,8 @@ def _label_ends(
         key = {"color": look.colour, "linestyle": look.dash, "linewidth": look.width}
         axes.plot([1.03, 1.1], [height] * 2, transform=across, clip_on=False, **key)
         axes.plot([1.065], [height], transform=across, clip_on=False, marker=marker, **key)
-        short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
         axes.annotate(
-            short,
+            figures.short(text, LONGEST),
             xy=(1.13, height),
             xycoords=across,
             xytext=(0, 0),

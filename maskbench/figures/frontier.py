@@ -36,16 +36,12 @@ class Panel:
     dots: Sequence[Dot]
 
 
-def frontier(
-    panels: Sequence[Panel], key: Sequence[tuple[str, figures.Look]], *, name: str, label: str
-) -> str:
-    """Panels side by side with one key below, as inline SVG.
+def frontier(panels: Sequence[Panel], key: Sequence[tuple[str, figures.Look]]) -> Figure:
+    """Panels side by side with one key below.
 
     Args:
         panels: One or two, each with at least one dot; accuracies from 0 to 1.
         key: Strategies and their looks.
-        name: Unique in the page.
-        label: For those who do not see it.
     """
     rows = -(-len(key) // 3)
     height = TOP + PANEL + BOTTOM + ROW * (rows + 1)
@@ -63,7 +59,7 @@ def frontier(
         if first:
             first.set_ylabel("test accuracy, %")
         _key(figure, key, rows)
-        return figures.as_svg(figure, name=name, label=label)
+    return figure
 
 
 def _draw(axes: Axes, panel: Panel) -> None:
@@ -102,7 +98,10 @@ def _key(figure: Figure, key: Sequence[tuple[str, figures.Look]], rows: int) -> 
     for rank, (text, look) in enumerate(key):
         across, down = rank % 3 + 0.25, rank // 3 + 0.5
         axes.plot([across], [down], linestyle="none", marker=look.marker, color=look.colour)
-        short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
         axes.annotate(
-            short, xy=(across + 0.06, down), va="center", parse_math=False, annotation_clip=False
+            figures.short(text, LONGEST),
+            xy=(across + 0.06, down),
+            va="center",
+            parse_math=False,
+            annotation_clip=False,
         )

@@ -110,5 +110,10 @@ def _key(figure: Figure, key: Key, lines: int, left: float) -> None:
         x, y = rank % COLUMNS + 0.2, rank // COLUMNS + 0.5
         style = {"color": look.colour, "linestyle": look.dash, "linewidth": 1.4}
         axes.plot([x - 0.12, x + 0.04], [y, y], marker=look.marker, markersize=4, **style)
-        short = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-        axes.annotate(short, xy=(x + 0.09, y), va="center", parse_math=False, fontsize=9)
+        axes.annotate(
+            figures.short(text, LONGEST),
+            xy=(x + 0.09, y),
+            va="center",
+            parse_math=False,
+            fontsize=9,
+        )

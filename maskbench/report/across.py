@@ -8,6 +8,7 @@ from matplotlib.ticker import FuncFormatter
 
 from maskbench import figures
 from maskbench.figures import frontier as drawn
+from maskbench.report.drawings import shown
 from maskbench.report.frame import Run
 from maskbench.report.frontier import COSTS, Frontier, Point
 from maskbench.report.means import Mean
@@ -41,14 +42,15 @@ def against_cost(found: Frontier, name: str) -> dict[str, Any]:
         f"{row['strategy']} at {row['budget']}" for row in rows if row["by FLOPs"] == "yes"
     )
     label = f"Accuracy against cost. Non-dominated by FLOPs: {ahead or 'none known'}."
-    svg = drawn.frontier(panels, list(looks.items()), name=name, label=label) if panels else ""
+    nothing = {"svg": Markup(""), "picture": None}
+    figure = shown(name, drawn.frontier(panels, list(looks.items())), label) if panels else nothing
     run = found.points[0].entry.runs[0]
     return {
         "id": name,
         "title": f"{run.record['data']['name']}, {run.record['model']['preset']}",
         "conditions": found.conditions,
         "shots": found.shots,
-        "svg": Markup(svg),  # noqa: S704
+        **figure,
         "timed": bool(found.at("seconds")),
         "rows": rows,
     }

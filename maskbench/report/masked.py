@@ -8,6 +8,7 @@ from markupsafe import Markup
 from maskbench import figures
 from maskbench.figures import analysis as drawn
 from maskbench.figures.panels import Panel, panels
+from maskbench.report.drawings import shown
 from maskbench.report.masks_words import (
     alarms,
     band,
@@ -54,22 +55,22 @@ def section(group: Group, found: Studied, name: str) -> dict[str, Any] | None:
         "seeds": covered(found),
         "missing": missing(found),
         "alarms": [line for label, _, own in found.strategies for line in alarms(label, own)],
-        "hides": {"svg": _svg(hides, key, f"{name}-hides"), "rows": _hidden(found)},
-        "looks": {"svg": _svg(looks, key, f"{name}-looks"), "rows": _quantities(found, "geometry")},
-        "moves": {"svg": _svg(moves, key, f"{name}-moves"), "rows": _quantities(found, "drift")},
+        "hides": {**_drawn(hides, key, f"{name}-hides"), "rows": _hidden(found)},
+        "looks": {**_drawn(looks, key, f"{name}-looks"), "rows": _quantities(found, "geometry")},
+        "moves": {**_drawn(moves, key, f"{name}-moves"), "rows": _quantities(found, "drift")},
         "trends": [rising(found, label) for label, _, _ in found.strategies],
         "following": following(found),
         "trend_rows": _trends(found),
     }
 
 
-def _svg(
+def _drawn(
     of: tuple[Sequence[Panel], str], key: Sequence[tuple[str, figures.Look]], name: str
-) -> Markup:
+) -> dict[str, Any]:
     panes, label = of
     if not panes:
-        return Markup("")
-    return Markup(figures.as_svg(panels(panes, key), name=name, label=label))  # noqa: S704
+        return {"svg": Markup(""), "picture": None}
+    return shown(name, panels(panes, key), label)
 
 
 Series = list[tuple[str, figures.Look, dict[str, Rows]]]

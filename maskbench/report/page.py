@@ -10,7 +10,18 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from maskbench.report import across, chapters, datasets, masked, numbers, probed, sections, words
+from maskbench.figures.picture import Picture
+from maskbench.report import (
+    across,
+    chapters,
+    datasets,
+    drawings,
+    masked,
+    numbers,
+    probed,
+    sections,
+    words,
+)
 from maskbench.report import runs as origins
 from maskbench.report.apart import Pair, missing_views, not_compared
 from maskbench.report.frontier import Frontier, frontiers
@@ -53,7 +64,7 @@ class Report:
     across: Sequence[datasets.Across]
     studies: Sequence[Studied]
     folders: Sequence[Path] = ()
-    pictures: Sequence[Any] = field(default=(), repr=False)
+    pictures: Sequence[Picture] = field(default=(), repr=False)
 
     @property
     def unranked(self) -> list[Unranked]:
@@ -70,10 +81,10 @@ def make(folders: Sequence[Path]) -> Report:
     means = [datasets.over(group, elsewhere) for group in found]
     differing, parts, shown, studies = sections.differing(found), [], sections.Shown(), []
     for number, (group, mean) in enumerate(zip(found, means, strict=True), 1):
-        part, missing = sections.section(group, f"g{number}", differing, shown)
-        masks, unstudied = studied(group) if part["full"] else (Studied(), [])
+        masks, unstudied = studied(group) if shown.new(group.entries) else (Studied(), [])
+        part, missing = sections.section(group, f"g{number}", differing, shown, masks)
         studies.append(masks)
-        about = {"studied": masked.section(group, masks, f"g{number}-study")}
+        about = {"studied": masked.section(group, masks, f"g{number}")}
         parts.append({**part, **sections.over_data_sets(group, mean), **about})
         left_out += [item for item in (*missing, *unstudied) if item not in left_out]
     report = Report(
@@ -89,16 +100,14 @@ def make(folders: Sequence[Path]) -> Report:
         folders=list(folders),
     )
     told = _told(report, parts)
-    return replace(report, html=_html(told))
+    return replace(report, html=_html(told), pictures=drawings.pictures(told["chapters"]))
 
 
 def _told(report: Report, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Everything the template shows."""
     made = chapters.chapters(report.groups)
     titles = {part["id"]: part["title"] for part in parts}
-    shown = [
-        _chapter(report, chapter, f"s{place}", parts) for place, chapter in enumerate(made, 1)
-    ]
+    shown = [_chapter(report, chapter, f"s{place}", parts) for place, chapter in enumerate(made, 1)]
     return {
         "chapters": shown,
         "few": FEW,

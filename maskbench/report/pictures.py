@@ -1,18 +1,23 @@
 """The page's figures: numbers of a group into curves and pictures of masks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 from numpy.typing import NDArray
 
 from maskbench import figures
 from maskbench.errors import StoreError
 from maskbench.figures import curves
+from maskbench.figures import few_shot as drawn_few_shot
 from maskbench.figures import masks as drawn
+from maskbench.report.drawings import shown
 from maskbench.report.frame import PIXELS, TRAINED, UNTRAINED, Run
+from maskbench.report.means import mean
+from maskbench.report.player import Reel
 from maskbench.report.reading import LeftOut
+from maskbench.report.studied import Studied
 from maskbench.report.tape import Tape, read_masks
 from maskbench.report.views import Entry, Group
 from maskbench.report.words import share
@@ -25,31 +30,57 @@ CONTROLS = ((UNTRAINED, "untrained encoder"), (PIXELS, "raw pixels"))
 
 
 def few_shot(group: Group, name: str) -> dict[str, Any] | None:
-    """The few-shot figure with its data table; None without probes."""
+    """The few-shot figure with its data table; None without probes.
+
+    Args:
+        group: Runs that may be compared.
+        name: Of the picture.
+
+    Returns:
+        ``svg``, ``picture``, ``shots``, ``table`` (label, seeds, a text per shot) and ``chance``.
+    """
     shots = group.shots
     if not shots:
         return None
-    lines, table = [], []
+    panels, table = [], []
     for rank, entry in enumerate(group.entries):
-        means = [entry.mean(lambda run, n=n: run.accuracy(TRAINED, n)) for n in shots]  # type: ignore[misc]
-        table.append((entry.label, [share(mean) for mean in means]))
-        points = [(n, mean) for n, mean in zip(shots, means, strict=True) if mean]
-        if points:
-            band = [mean.band for _, mean in points] if points[0][1].half is not None else []
-            x, y = [n for n, _ in points], [mean.value for _, mean in points]
-            lines.append(curves.Curve(entry.label, look(group, rank), x, y, band))
+        probed = [run for run in entry.runs if all(n in run.scores.get(TRAINED, {}) for n in shots)]
+        means = [mean(run.accuracy(TRAINED, n) for run in probed) for n in shots]
+        table.append((entry.label, str(len(probed)), [share(one) for one in means]))
+        if probed:
+            panels.append(_strategy(entry.label, look(group, rank), probed, shots))
+    base, *own = panels if group.reference and len(panels) > 1 else [None, *panels]
+    others = [] if base is None else [_grey(base.curve)]
     for rank, (feature, label) in enumerate(CONTROLS):
         values = [group.control(feature, n) for n in shots]
-        table.append((label, ["–" if v is None else f"{100 * v:.1f}" for v in values]))
+        table.append((label, "–", ["–" if v is None else f"{100 * v:.1f}" for v in values]))
         known = [(n, v) for n, v in zip(shots, values, strict=True) if v is not None]
         if known:
             x, y = [n for n, _ in known], [v for _, v in known]
-            lines.append(curves.Curve(label, figures.control(rank), x, y))
+            others.append(curves.Curve(label, figures.control(rank), x, y))
     chance = 1 / next(run.classes for run in group.runs if run.classes)
-    ends = ", ".join(f"{label} {cells[-1]} %" for label, cells in table)
-    label = f"Test accuracy over labelled images per class. At {shots[-1]}: {ends}."
-    svg = curves.few_shot(lines, chance, name=name, label=label)
-    return {"svg": Markup(svg), "shots": shots, "table": table, "chance": chance}  # noqa: S704
+    ends = ", ".join(f"{label} {cells[-1]} %" for label, _, cells in table)
+    told = f"Test accuracy at {shots[-1]} labelled images per class: {ends}, chance "
+    figure = drawn_few_shot.few_shot(own, others, chance)
+    found = shown(name, figure, f"{told}{100 * chance:.1f} %.")
+    return {**found, "shots": shots, "table": table, "chance": chance}
+
+
+def _strategy(
+    label: str, style: figures.Look, runs: Sequence[Run], shots: Sequence[int]
+) -> drawn_few_shot.Panel:
+    scores = [[run.scores[TRAINED][n] for n in shots] for run in runs]
+    means = [mean(column) for column in zip(*scores, strict=True)]
+    known = [one for one in means if one]
+    band = [one.band for one in known] if known[0].half is not None else []
+    dots = [(float(n), y) for row in scores for n, y in zip(shots, row, strict=True)]
+    curve = curves.Curve(label, style, list(shots), [one.value for one in known], band)
+    return drawn_few_shot.Panel(curve, dots if len(runs) > 1 else [], f"n = {len(runs)}")
+
+
+def _grey(curve: curves.Curve) -> curves.Curve:
+    """Random masking where it is what others are seen against."""
+    return replace(curve, look=figures.Look(figures.CONTROL, "o", "-", 1.6), band=())
 
 
 def look(group: Group, rank: int) -> figures.Look:
@@ -75,9 +106,9 @@ def losses(group: Group, name: str) -> tuple[dict[str, Any] | None, list[LeftOut
     if not lines:
         return None, missing
     ends = ", ".join(f"{label} {cells[-1]}" for label, cells in table)
-    svg = curves.loss(lines, name=name, label=f"Training loss over the budget. At its end: {ends}.")
+    figure = shown(name, curves.loss(lines), f"Training loss over the budget. At its end: {ends}.")
     moments = [f"{100 * moment:g} %" for moment in grid]
-    return {"svg": Markup(svg), "moments": moments, "table": table}, missing  # noqa: S704
+    return {**figure, "moments": moments, "table": table}, missing
 
 
 def _loss(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -115,30 +146,53 @@ def difficulty(group: Group, name: str) -> dict[str, Any] | None:
         return None
     ends = ", ".join(f"{label} {cells[-1]} %" for label, cells in table)
     label = f"Difficulty gap over the budget. At its end: {ends}."
-    svg = curves.difficulty(lines, name=name, label=label)
     images = group.entries[0].runs[0].record["masks"].get("images")
-    return {"svg": Markup(svg), "moments": moments, "table": table, "images": images}  # noqa: S704
+    figure = shown(name, curves.difficulty(lines), label)
+    return {**figure, "moments": moments, "table": table, "images": images}
 
 
-def masks(entries: Sequence[Entry]) -> tuple[dict[str, Any] | None, list[LeftOut]]:
-    """Masks of the same images over training, for one run per strategy."""
+def reels(
+    group: Group, entries: Sequence[Entry], studied: Studied
+) -> tuple[list[Reel], list[LeftOut]]:
+    """The masks of one run per strategy: of the lowest seed that has any.
+
+    Args:
+        group: Runs that may be compared.
+        entries: The strategies of it that are shown.
+        studied: What is known of their masks.
+
+    Returns:
+        What can be shown, and files that were missing.
+    """
+    studies = {one.run.key: one for _, _, own in studied.strategies for one in own}
     found, missing = [], []
     for entry in entries:
         run, tape, problems = _tape(entry)
         missing += problems
         if run and tape:
-            found.append((entry, run, tape))
+            style = look(group, list(group.entries).index(entry))
+            found.append(Reel(entry.label, style, run, tape, studies.get(run.key)))
+    return found, missing
+
+
+def masks(found: Sequence[Reel]) -> dict[str, Any] | None:
+    """Masks of the same images over training, and how often each patch is hidden.
+
+    Args:
+        found: One run per strategy.
+    """
     if not found:
-        return None, missing
-    centre = float(np.mean([tape.hidden.mean() for _, _, tape in found]))
-    maps = [tape.hidden[-1].mean(axis=0) for _, _, tape in found]
+        return None
+    centre = float(np.mean([reel.tape.hidden.mean() for reel in found]))
+    maps = [reel.tape.hidden[-1].mean(axis=0) for reel in found]
     span = drawn.reach(maps, centre)
-    panels = [_panel(entry, run, tape, (centre, span)) for entry, run, tape in found]
+    panels = [_panel(reel, (centre, span)) for reel in found]
     low, high = max(0.0, centre - span), min(1.0, centre + span)
     scale = {"low": low, "middle": centre, "high": high}
-    images = {len(tape.positions) for _, _, tape in found}
+    images = {len(reel.tape.positions) for reel in found}
     bar = drawn.scale_bar(low, high, centre, span)
-    return {"panels": panels, "scale": scale, "bar": bar, "images": max(images)}, missing
+    rows = [row for reel in found for row in _rows(reel)]
+    return {"panels": panels, "rows": rows, "scale": scale, "bar": bar, "images": max(images)}
 
 
 def _tape(entry: Entry) -> tuple[Run | None, Tape | None, list[LeftOut]]:
@@ -155,25 +209,38 @@ def _tape(entry: Entry) -> tuple[Run | None, Tape | None, list[LeftOut]]:
     return None, None, problems
 
 
-def _panel(entry: Entry, run: Run, tape: Tape, colours: tuple[float, float]) -> dict[str, Any]:
-    """One strategy's pictures and numbers."""
+def _moments(reel: Reel) -> list[str]:
+    return [f"{100 * share:.3g} %" for share in reel.shares]
+
+
+def _panel(reel: Reel, colours: tuple[float, float]) -> dict[str, Any]:
+    """One strategy's pictures."""
+    tape = reel.tape
     shown = tape.shown[:SHOWN]
-    steps = run.cost("steps") or 1
-    moments = [f"{100 * step / steps:.3g} %" for step in tape.steps]
     strips = drawn.strips(shown, tape.hidden[:, : len(shown)])
     frequency = tape.hidden[-1].mean(axis=0)
-    numbers = [_numbers(hidden) for hidden in tape.hidden]
     return {
-        "label": entry.label,
-        "seed": run.seed,
+        "label": reel.label,
+        "seed": reel.run.seed,
         "shown": len(shown),
-        "strips": list(zip(["image", *moments], strips, strict=True)),
+        "strips": list(zip(["image", *_moments(reel)], strips, strict=True)),
         "map": drawn.frequency_map(frequency, *colours),
         "lowest": frequency.min(),
         "highest": frequency.max(),
-        "numbers": list(zip(moments, numbers, strict=True)),
-        "chance": float(tape.hidden.mean()),
     }
+
+
+def _rows(reel: Reel) -> list[dict[str, str]]:
+    """Spread and agreement of one strategy's masks at every moment, in words."""
+    numbers = [_numbers(hidden) for hidden in reel.tape.hidden]
+    chance = float(reel.tape.hidden.mean())
+    found = []
+    for place, name in enumerate(("spread", f"agreement (independent: {chance:.2f})")):
+        cells = {
+            share: f"{pair[place]:.3f}" for share, pair in zip(_moments(reel), numbers, strict=True)
+        }
+        found.append({"masks": f"{reel.label}: {name}", **cells})
+    return found
 
 
 def _numbers(hidden: NDArray[np.bool_]) -> tuple[float, float]:

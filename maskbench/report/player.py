@@ -84,7 +84,8 @@ def player(reels: Sequence[Reel]) -> dict[str, Any] | None:
         "colours": _text(_colours()),
         "shares": [round(share, 4) for share in moments],
         "strategies": [
-            _strategy(reel, course, count, side) for reel, course in zip(alike, lambdas, strict=True)
+            _strategy(reel, course, count, side)
+            for reel, course in zip(alike, lambdas, strict=True)
         ],
     }
     rebuilt = any(reel.tape.rebuilt is not None for reel in alike)
@@ -111,9 +112,7 @@ def _embedded(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _strategy(
-    reel: Reel, course: Mapping[float, float], count: int, side: int
-) -> dict[str, Any]:
+def _strategy(reel: Reel, course: Mapping[float, float], count: int, side: int) -> dict[str, Any]:
     tape = reel.tape
     bits = [np.packbits(moment[:count].reshape(-1)) for moment in tape.hidden]
     shares = reel.shares
@@ -204,7 +203,7 @@ def _colours() -> NDArray[np.uint8]:
 
 
 def _schedule(reels: Sequence[Reel], courses: Sequence[Mapping[float, float]]) -> Markup | str:
-    """Lambda over the budget as inline SVG, with a line that the script moves; empty without one."""
+    """Lambda over the budget as inline SVG, with a line that the script moves."""
     known = [(reel, course) for reel, course in zip(reels, courses, strict=True) if course]
     if not known:
         return ""
@@ -218,7 +217,9 @@ def _schedule(reels: Sequence[Reel], courses: Sequence[Mapping[float, float]]) -
     def y(value: float) -> float:
         return TOP + (high - value) / span * (HIGH - 2 * TOP)
 
-    drawn = [f'<line class="zero" x1="{x(0):.1f}" x2="{x(1):.1f}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>']
+    drawn = [
+        f'<line class="zero" x1="{x(0):.1f}" x2="{x(1):.1f}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>'
+    ]
     for rank, (_, course) in enumerate(known):
         points = " ".join(f"{x(share):.1f},{y(value):.1f}" for share, value in _thin(course))
         drawn.append(f'<polyline class="course c{rank % 4}" points="{points}"/>')

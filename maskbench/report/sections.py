@@ -17,8 +17,10 @@ from maskbench.report import (
 )
 from maskbench.report.alarms import alarms
 from maskbench.report.judge import judge
+from maskbench.report.player import player
 from maskbench.report.reach import HOW, reaches
 from maskbench.report.reading import LeftOut
+from maskbench.report.studied import Studied
 from maskbench.report.verdict import verdict
 from maskbench.report.views import Entry, Group
 from maskbench.trust import plain
@@ -46,7 +48,7 @@ class Shown:
 
 
 def section(
-    group: Group, name: str, differing: Sequence[str], shown: Shown
+    group: Group, name: str, differing: Sequence[str], shown: Shown, studied: Studied
 ) -> tuple[dict[str, Any], list[LeftOut]]:
     """Everything the template shows of a group, and files that were missing.
 
@@ -57,6 +59,7 @@ def section(
         name: Its id in the page.
         differing: In what the groups of the page differ.
         shown: What groups before it have shown; this one is added.
+        studied: What is known of its masks.
     """
     fresh, earlier = shown.new(group.entries), shown.where(group)
     part = {
@@ -77,16 +80,22 @@ def section(
         "full": bool(fresh),
         "earlier": earlier,
     }
+    nothing = ("forest", "epochs", "diagnostics", "methods")
     if not fresh:
-        return part, []
+        return {**part, **dict.fromkeys(nothing)}, []
     losses, no_losses = pictures.losses(group, f"{name}-loss")
-    masks, no_masks = pictures.masks(fresh)
+    reels, no_masks = pictures.reels(group, fresh, studied)
     shown.add(group, name)
     part |= {
-        "curves": pictures.few_shot(group, f"{name}-curves"),
+        "forest": None,
+        "curves": pictures.few_shot(group, f"{name}-few-shot"),
+        "epochs": None,
         "losses": losses,
-        "difficulty": pictures.difficulty(group, f"{name}-gap"),
-        "masks": masks,
+        "difficulty": pictures.difficulty(group, f"{name}-difficulty"),
+        "masks": pictures.masks(reels),
+        "player": player(reels),
+        "diagnostics": [],
+        "methods": [],
     }
     return part, [*no_masks, *no_losses]
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from maskbench import trust
 from maskbench.errors import StoreError, UsageError
+from maskbench.figures.picture import KINDS
 from maskbench.findings import table as csv
 from maskbench.report import numbers
 from maskbench.report.page import NAME, Report
 from maskbench.report.putting import put
 
 NUMBERS, FIGURES = "report.json", "figures"
-KINDS = ("svg", "png", "pdf")
 OURS = re.compile(r"[a-z0-9-]+\.csv|figures/[a-z0-9-]+\.(?:svg|png|pdf)")
 """Names that may be taken away when a later report no longer writes them."""
 
@@ -133,6 +133,12 @@ def runs_of(folder: Path) -> list[Path]:
     return found
 
 
+def kinds_of(folder: Path) -> list[str]:
+    """The kinds of files in which a written report has its figures."""
+    names = read(folder)["files"]
+    return [kind for kind in KINDS if any(name.endswith(f".{kind}") for name in names)]
+
+
 @dataclass(frozen=True)
 class Difference:
     """A file of a report that is not what its records give.
@@ -170,7 +176,7 @@ def check(report: Report, folder: Path) -> tuple[list[Difference], list[str]]:
         for name, number in now.items()
         if there["made_with"].get(name) != number
     ]
-    kinds = [kind for kind in KINDS if any(name.endswith(f".{kind}") for name in there["files"])]
+    kinds = kinds_of(folder)
     wanted: dict[str, bytes] = {
         name: text.encode() for name, text in texts(report, folder, kinds).items()
     }

@@ -10,10 +10,11 @@ from maskbench import figures as looks
 from maskbench.analysis.agreement import NEUTRAL
 from maskbench.analysis.intervals import Interval, two_level
 from maskbench.errors import StoreError
-from maskbench.figures.analysis import SHAPES, as_bytes
+from maskbench.figures.analysis import SHAPES
 from maskbench.figures.beside import beside
 from maskbench.figures.curves import Curve, few_shot_figure
 from maskbench.figures.panels import Panel, panels
+from maskbench.figures.picture import as_bytes
 from maskbench.report.frame import TRAINED
 from maskbench.reproduce.reading import Bench, Done
 from maskbench.reproduce.schema import AT, Point

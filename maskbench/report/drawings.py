@@ -1,0 +1,39 @@
+"""The figures of a report: in the page, and beside it as files for papers and slides."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from maskbench.figures.picture import Picture
+
+PARTS = ("forest", "curves", "epochs", "difficulty")
+STUDIED = ("hides", "looks", "moves")
+
+
+def shown(name: str, figure: Figure, label: str) -> dict[str, Any]:
+    """A figure for the template and for a file.
+
+    Returns:
+        ``svg``, inline, and ``picture``.
+    """
+    picture = Picture(name, figure, label)
+    return {"svg": Markup(picture.svg()), "picture": picture}  # noqa: S704 made here
+
+
+def pictures(chapters: Iterable[Mapping[str, Any]]) -> list[Picture]:
+    """Everything that a page draws, in its order.
+
+    Args:
+        chapters: What the template shows of each.
+    """
+    found: list[Mapping[str, Any] | None] = []
+    for chapter in chapters:
+        found += chapter["frontiers"]
+        for group in chapter["groups"]:
+            studied = group.get("studied") or {}
+            found += [group.get(part) for part in PARTS]
+            found += [studied.get(part) for part in STUDIED]
+            found.append(group.get("losses"))
+    return [part["picture"] for part in found if part and part.get("picture") is not None]
