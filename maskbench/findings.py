@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def write(
     hidden: NDArray[np.bool_],
     *,
     kinds: Sequence[str],
+    maps: Mapping[str, NDArray[np.float16]] | None = None,
 ) -> None:
     """Write everything; the JSON document last, so that what is there is whole.
 
@@ -40,6 +41,8 @@ def write(
         images: The first few images, uint8, (images, side, side, 3), for the pictures.
         hidden: Their masks, (moments, images, rows, columns).
         kinds: Of files for the figures: ``svg``, ``png``.
+        maps: Saliency maps of the first few images by source, (images, rows, columns) each, NaN
+            where an image has none; None or nothing for none.
 
     Raises:
         StoreError: It cannot be written.
@@ -51,7 +54,12 @@ def write(
     for name, rows in study.tables.items():
         with replacing(folder / f"{name}.csv") as file:
             file.write(table(rows).encode())
-    arrays = {"values": study.values, "frequency": study.frequency.astype(np.float32)}
+    arrays: dict[str, NDArray[Any]] = {
+        "values": study.values,
+        "frequency": study.frequency.astype(np.float32),
+    }
+    if maps:
+        arrays["maps"] = np.stack(list(maps.values()))
     with replacing(folder / VALUES) as file:
         file.write(save(arrays))
     for name, content in drawn.figures_of(facts, study, images, hidden, kinds).items():
@@ -62,6 +70,7 @@ def write(
         "schema": SCHEMA,
         **facts,
         "alarms": study.alarms,
+        "maps": list(maps or ()),
         "spectrum": {"radii": radii.tolist(), "power": power.tolist()},
         "tables": study.tables,
     }

@@ -15,10 +15,11 @@ from maskbench.calibration import Speed
 from maskbench.checkpoint import KEPT
 from maskbench.errors import UsageError
 from maskbench.job import Job
-from maskbench.masks import IMAGES, MOMENTS, SHOWN
+from maskbench.masks import IMAGES, MOMENTS
 from maskbench.optim import Schedule
 from maskbench.pace import FlopPace, Pace, TimePace
 from maskbench.probes.task import POOL
+from maskbench.shown import SHOWN, shown_side
 from maskbench.train import LOGS_PER_RUN
 
 SAMPLES = 10_000
@@ -243,7 +244,9 @@ def _disk(job: Job) -> int:
     checkpoint = 3 * weights + buffers  # an optimiser keeps two numbers per weight
     shape = job.model.shape
     images = min(IMAGES, job.plan.train_images)
-    masks = 2 * MOMENTS * images * (ceil(shape.patches / 8) + 4) + SHOWN * 3 * shape.image**2
+    painted = MOMENTS * shown_side(shape.image, shape.side) ** 2
+    shown = SHOWN * 3 * (shape.image**2 + painted)
+    masks = 2 * MOMENTS * images * (ceil(shape.patches / 8) + 4) + shown
     nets = _bytes(job.strategy.parameters())  # kept with what their own optimiser knows
     moments = MOMENTS * (_bytes(job.model.state_dict().values()) + 3 * nets + buffers)
     pool = min(POOL, job.plan.train_images)

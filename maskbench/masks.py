@@ -20,11 +20,12 @@ from maskbench.data.source import Split
 from maskbench.job import Job
 from maskbench.mask import Grid, Mask
 from maskbench.optim import autocast
+from maskbench.rebuilding import rebuilt
+from maskbench.shown import SHOWN
 from maskbench.strategy import Batch, Context
 
 MOMENTS = 9
 IMAGES = 256
-SHOWN = 12
 RANDOM_DRAWS = 4
 
 Bits = NDArray[np.bool_]
@@ -54,22 +55,26 @@ class Seen:
         keep: Keep-probabilities behind the masks, (images, patches); None where there are none.
         losses: Loss of each image under its mask, and the mean under random masks of as many
             hidden patches: (2, images).
+        rebuilt: What the model as it is makes of the first few images under these masks, uint8,
+            (shown, side, side, 3); None where an older run did not keep it.
     """
 
     hidden: Bits
     again: Bits
     keep: NDArray[np.float16] | None
     losses: NDArray[np.float64]
+    rebuilt: NDArray[np.uint8] | None = None
 
 
 def joined(parts: list[Seen]) -> Seen:
-    """What was seen of one batch after the other."""
+    """What was seen of one batch after the other; pictures are those of the first."""
     keep = [part.keep for part in parts if part.keep is not None]
     return Seen(
         np.concatenate([part.hidden for part in parts]),
         np.concatenate([part.again for part in parts]),
         np.concatenate(keep) if keep else None,
         np.concatenate([part.losses for part in parts], axis=1),
+        parts[0].rebuilt,
     )
 
 
@@ -87,7 +92,7 @@ def batch_of(
 
 @torch.no_grad()
 def see(job: Job, batch: Batch, context: Context) -> Seen:
-    """Masks of a batch, a second draw of them, and what they cost the model as it is.
+    """Masks of a batch, a second draw of them, what they cost the model as it is, what it paints.
 
     Same model, same images, same number of hidden patches; the random loss of an image is the mean
     over four masks. Draws from streams of its own, so that it disturbs no training.
@@ -96,10 +101,17 @@ def see(job: Job, batch: Batch, context: Context) -> Seen:
         mask = job.mask(batch, context)
         again = job.mask(batch, replace(context, purpose=f"{context.purpose}/again"))
         keep = job.keep(batch, context)
-        own = context.model.patch_loss(batch.images, mask).double().mean(1)
+        own, pictures = _passed(job, batch, mask)
         losses = torch.stack([own, random_losses(batch, context)])
     soft = None if keep is None else keep.half().cpu().numpy()
-    return Seen(_bits(mask), _bits(again), soft, losses.cpu().numpy())
+    return Seen(_bits(mask), _bits(again), soft, losses.cpu().numpy(), pictures)
+
+
+def _passed(job: Job, batch: Batch, mask: Mask) -> tuple[Tensor, NDArray[np.uint8]]:
+    """Loss of each image, and pictures of the first few, from one pass."""
+    outcome = job.model(batch.images, mask)
+    own = outcome.patch_loss.double().mean(1)
+    return own, rebuilt(job.model, batch.images, outcome)
 
 
 def random_losses(batch: Batch, context: Context) -> Tensor:
@@ -249,6 +261,7 @@ def packed(
 ) -> dict[str, NDArray[Any]]:
     """What was seen at all moments, as arrays of a file (``docs/files.md``)."""
     keep = [one.keep for one in seen if one.keep is not None]
+    painted = [one.rebuilt for one in seen if one.rebuilt is not None]
     return {
         "bits": np.stack([np.packbits(one.hidden, axis=1) for one in seen]),
         "again": np.stack([np.packbits(one.again, axis=1) for one in seen]),
@@ -256,6 +269,8 @@ def packed(
         "steps": np.array(steps, dtype=np.int64),
         "positions": positions,
         **({"keep": np.stack(keep)} if keep else {}),
+        # a run that went on from a checkpoint without them has some moments alone: none is kept
+        **({"rebuilt": np.stack(painted)} if len(painted) == len(seen) else {}),
     }
 
 

@@ -281,6 +281,11 @@ class MaskedAutoencoder(Encoder):
     @staticmethod
     def patch_loss(prediction: Tensor, pixels: Tensor) -> Tensor:
         """Mean squared error to each patch's pixels, normalised by their own mean and deviation."""
-        variance, mean = torch.var_mean(pixels.float(), dim=-1, keepdim=True)
-        target = (pixels - mean) / (variance + 1e-6).sqrt()
-        return (prediction.float() - target).square().mean(-1)
+        mean, deviation = level(pixels)
+        return (prediction.float() - (pixels - mean) / deviation).square().mean(-1)
+
+
+def level(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation that patches are normalised by: (..., patch values) to two (..., 1)."""
+    variance, mean = torch.var_mean(pixels.float(), dim=-1, keepdim=True)
+    return mean, (variance + 1e-6).sqrt()

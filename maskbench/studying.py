@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskbench import findings
+from maskbench.analysis.agreement import Source
 from maskbench.analysis.study import Moment, study
 from maskbench.data import Images
 from maskbench.maps import Known, maps
@@ -17,8 +18,8 @@ from maskbench.masks import Seen, crop, pixels, probe_images
 from maskbench.reference import Reference
 from maskbench.results import read_metrics
 from maskbench.session import Session
+from maskbench.shown import SHOWN
 
-SHOWN = 12
 OWN = "own"
 
 
@@ -164,15 +165,36 @@ def write_study(
         "reference": judge.name if judge else None,
         **(facts or {}),
     }
-    shown = np.stack([moment.hidden[:SHOWN] for moment in moments])
     findings.write(
         folder or run / findings.FOLDER,
         head,
         study(moments, sources),
         crops[:SHOWN],
-        shown,
+        np.stack([moment.hidden[:SHOWN] for moment in moments]),
         kinds=("svg", "png") if facts else ("svg",),  # a run does not wait for more
+        maps=pictured(sources, rows),
     )
+
+
+def pictured(sources: Sequence[Source], rows: int) -> dict[str, NDArray[np.float16]]:
+    """Maps of the first few images, of every source that any of them has.
+
+    Args:
+        sources: Of all images.
+        rows: Patch rows, and columns.
+
+    Returns:
+        Name to (shown, rows, columns); NaN where an image has no map.
+    """
+    found = {}
+    for source in sources:
+        maps = source.maps[:SHOWN]
+        known = source.known[:SHOWN] & np.isfinite(maps).all(axis=1)
+        if known.any():
+            bounded = maps.clip(max=float(np.finfo(np.float16).max))
+            kept = np.where(known[:, None], bounded, np.nan).astype(np.float16)
+            found[source.name] = kept.reshape(-1, rows, rows)
+    return found
 
 
 def judged(

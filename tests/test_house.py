@@ -17,7 +17,7 @@ ALL = [*SOURCES, *STRATEGIES, *sorted((ROOT / "tests").glob("*.py"))]
 RANKS = [
     [
         *("mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"),
-        *("clock", "machine", "files", "signals", "team", "checkpoint", "trust", "record"),
+        *("clock", "machine", "files", "shown", "signals", "team", "checkpoint", "trust", "record"),
         "statistics",
     ],
     ["model", "spec", "provenance", "pace", "metrics", "launch", "analysis"],
@@ -26,7 +26,7 @@ RANKS = [
     ["compose"],
     ["registry", "data", "optim", "probes", "figures"],
     ["priors", "inquiry"],
-    ["job", "place"],
+    ["job", "place", "rebuilding"],
     ["guard"],
     ["train"],
     ["masks", "report", "plan", "contract", "ledger", "calibration", "reference", "findings"],
@@ -62,7 +62,7 @@ ONLY = {
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
     "machine", "care", "signals", "files", "trust", "record", "statistics",
-    "analysis", "reproduce",
+    "analysis", "reproduce", "shown",
 ]  # fmt: skip
 
 

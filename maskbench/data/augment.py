@@ -29,6 +29,13 @@ def normalise(images: Tensor) -> Tensor:
     return (images.to(torch.float32) - mean) / deviation
 
 
+def denormalise(images: Tensor) -> Tensor:
+    """Back from ``normalise`` to 0..255, float32: stored numbers to about 1e-5."""
+    mean = torch.tensor(MEAN, device=images.device).view(3, 1, 1) * 255
+    deviation = torch.tensor(DEVIATION, device=images.device).view(3, 1, 1) * 255
+    return images.to(torch.float32) * deviation + mean
+
+
 @dataclass(frozen=True)
 class Crops:
     """A crop per image, in pixels of the stored image; all (images,).

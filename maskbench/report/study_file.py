@@ -1,9 +1,8 @@
 """The study of a run's masks, read back without torch; what others wrote is checked first."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from maskbench.errors import StoreError
 from maskbench.findings import FOLDER, JSON, VALUES
 from maskbench.record import Count, Name, Part, Positive, fitting
 from maskbench.report.frame import Run
+from maskbench.shown import SHOWN
 from maskbench.trust import MAX_BYTES, plain
 
 SOURCES, QUANTITIES, MOMENTS, IMAGES = 16, 64, 100, 100_000
@@ -119,10 +119,13 @@ class Document(Part):
     reference: Words | None
     alarms: Annotated[list[Words], Field(max_length=1000)]
     tables: _Tables
+    maps: list[Label] = Field(default=[], max_length=SOURCES)
 
     @model_validator(mode="after")
     def _fit(self) -> Self:
         tables = self.tables
+        if len(set(self.maps)) < len(self.maps):
+            raise ValueError("a map is there twice")
         quantities: list[Quantity | Effect] = [*tables.geometry, *tables.drift, *tables.effects]
         every = [row.moment for table in (tables.saliency, quantities) for row in table]
         if max(every) >= len(self.moments):
@@ -148,11 +151,14 @@ class Found:
         run: The run.
         document: Of its masks.
         values: Of every image, (rows of the saliency table, images); NaN where undefined.
+        maps: Saliency maps of the first few images by source, (shown, rows, columns) each, NaN
+            where an image has none; nothing in older studies.
     """
 
     run: Run
     document: Document
     values: NDArray[np.float32]
+    maps: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @cached_property
     def saliency(self) -> Mapping[tuple[int, str, str], tuple[Saliency, NDArray[np.float64]]]:
@@ -200,7 +206,9 @@ def read_study(run: Run) -> Found:
         if document.data_fingerprint != run.record["data"]["fingerprint"]:
             raise ValueError("it is of other data than the run")
         name = f"{FOLDER}/{VALUES}"
-        return Found(run, document, _values(run.folder, name, document))
+        path = trust.inside(run.folder, name, MAX_BYTES)
+        with safe_open(path, framework="numpy") as file:
+            return Found(run, document, _values(file, document), _maps(file, document))
     except FileNotFoundError as error:
         raise StoreError(f"no {name}: 'maskbench masks' makes it.") from error
     except Exception as error:
@@ -208,15 +216,13 @@ def read_study(run: Run) -> Found:
         raise StoreError(f"{name}: {why[:200]}") from error
 
 
-def _values(folder: Path, name: str, document: Document) -> NDArray[np.float32]:
+def _values(file: Any, document: Document) -> NDArray[np.float32]:
     """Numbers per image; refused unless they are those of the table."""
     table = document.tables.saliency
-    path = trust.inside(folder, name, MAX_BYTES)
-    with safe_open(path, framework="numpy") as file:
-        shape = file.get_slice("values").get_shape()
-        if list(shape) != [len(table), document.images]:
-            raise ValueError(f"values of shape {shape} for {len(table)} rows")
-        values: NDArray[Any] = file.get_tensor("values")
+    shape = file.get_slice("values").get_shape()
+    if list(shape) != [len(table), document.images]:
+        raise ValueError(f"values of shape {shape} for {len(table)} rows")
+    values: NDArray[Any] = file.get_tensor("values")
     if values.dtype != np.float32 or (np.abs(values) > LARGEST).any():
         raise ValueError(f"values that are no 32-bit numbers up to {LARGEST:g}")
     known = np.isfinite(values)
@@ -229,3 +235,19 @@ def _values(folder: Path, name: str, document: Document) -> NDArray[np.float32]:
         if not fits:
             raise ValueError("values and table do not fit together")
     return values
+
+
+def _maps(file: Any, document: Document) -> dict[str, NDArray[np.float32]]:
+    """Saliency maps by source; refused unless they are of the grid and whole or not there."""
+    names, grid = document.maps, document.grid
+    if not names:
+        return {}
+    shape = list(file.get_slice("maps").get_shape())
+    if shape != [len(names), min(SHOWN, document.images), grid.rows, grid.columns]:
+        raise ValueError(f"maps of shape {shape} for {len(names)} sources")
+    maps: NDArray[Any] = file.get_tensor("maps")
+    gaps = np.isnan(maps)
+    torn = gaps.any(axis=(2, 3)) & ~gaps.all(axis=(2, 3))
+    if maps.dtype != np.float16 or torn.any() or np.isinf(maps).any() or (maps < 0).any():
+        raise ValueError("maps that are no 16-bit numbers from 0")
+    return dict(zip(names, maps.astype(np.float32), strict=True))

@@ -11,9 +11,10 @@ from safetensors import safe_open
 
 from maskbench.errors import StoreError
 from maskbench.results import MASKS
+from maskbench.shown import shown_side
 from maskbench.trust import MAX_BYTES, inside, parse, plain
 
-NAMES, MORE = ("bits", "steps", "positions", "shown"), ("again", "keep", "losses")
+NAMES, MORE = ("bits", "steps", "positions", "shown"), ("again", "keep", "losses", "rebuilt")
 MAX_MOMENTS, MAX_IMAGES, MAX_SIDE, MAX_PATCHES = 100, 100_000, 1024, 50_000_000
 
 
@@ -30,6 +31,9 @@ class Tape:
         keep: Keep-probabilities, (moments, images, patches); None where there are none.
         losses: Of each image under its own and under random masks, (moments, 2, images); None in
             older files.
+        rebuilt: What the model of every moment made of the first few images under its masks,
+            (moments, images, side, side, 3), 0 to 255: hidden patches painted, with the mean and
+            deviation of the true ones, visible ones true; None in older files.
     """
 
     hidden: NDArray[np.bool_]
@@ -39,6 +43,7 @@ class Tape:
     again: NDArray[np.bool_] | None = None
     keep: NDArray[np.float16] | None = None
     losses: NDArray[np.float32] | None = None
+    rebuilt: NDArray[np.uint8] | None = None
 
 
 def read_masks(folder: Path) -> Tape:
@@ -56,7 +61,7 @@ def read_masks(folder: Path) -> Tape:
             shapes = {name: file.get_slice(name).get_shape() for name in names}
             _check(shapes, rows, columns)
             arrays: dict[str, NDArray[Any]] = {name: file.get_tensor(name) for name in names}
-        again, keep, losses = (arrays.get(name) for name in MORE)
+        again, keep, losses, rebuilt = (arrays.get(name) for name in MORE)
         return Tape(
             hidden=_unpacked(arrays["bits"], rows, columns),
             steps=arrays["steps"].astype(np.int64, casting="safe"),
@@ -65,6 +70,7 @@ def read_masks(folder: Path) -> Tape:
             again=None if again is None else _unpacked(again, rows, columns),
             keep=None if keep is None else keep.astype(np.float16, casting="safe"),
             losses=None if losses is None else losses.astype(np.float32, casting="safe"),
+            rebuilt=None if rebuilt is None else rebuilt.astype(np.uint8, casting="safe"),
         )
     except Exception as error:
         why = plain(str(error) or type(error).__name__)[:200]
@@ -85,15 +91,19 @@ def _check(shapes: Mapping[str, Sequence[int]], rows: int, columns: int) -> None
         raise ValueError(f"{moments} moments of {images} images")
     if list(shapes["steps"]) != [moments] or list(shapes["positions"]) != [images]:
         raise ValueError("moments and images do not fit together")
-    more = {
-        "again": [moments, images, width],
-        "keep": [moments, images, rows * columns],
-        "losses": [moments, 2, images],
-    }
-    if any(list(shapes[name]) != more[name] for name in MORE if name in shapes):
-        raise ValueError("what belongs to the masks does not fit them")
     if moments * images * rows * columns > MAX_PATCHES:
         raise ValueError(f"more than {MAX_PATCHES:,} patches")
     count, height, side, channels = shown
     if not 0 < count <= images or channels != 3 or not 0 < height == side <= MAX_SIDE:
         raise ValueError(f"images of shape {shown}")
+    pixels = shown_side(side, rows)
+    more = {
+        "again": [moments, images, width],
+        "keep": [moments, images, rows * columns],
+        "losses": [moments, 2, images],
+        "rebuilt": [moments, count, pixels, pixels, 3],
+    }
+    if "rebuilt" in shapes and pixels % rows:
+        raise ValueError(f"{pixels} px are not {rows} rows of patches")
+    if any(list(shapes[name]) != more[name] for name in MORE if name in shapes):
+        raise ValueError("what belongs to the masks does not fit them")
