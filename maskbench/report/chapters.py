@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from maskbench.report import costs, exports
 from maskbench.report.apart import Pair
 from maskbench.report.board import leaderboard
@@ -11,6 +13,7 @@ from maskbench.report.judge import judge
 from maskbench.report.verdict import verdict
 from maskbench.report.views import VIEWS, Group
 from maskbench.report.words import SAID, count, matched, views
+from maskbench.trust import plain
 
 STRIP = ("images", "FLOPs", "time")
 """What a budget is made of."""
@@ -112,11 +115,16 @@ def board(number: int, group: Group, view: str) -> dict[str, Any]:
             for row, strip in zip(rows, strips(group), strict=True)
         ],
         "lost": judged.none_finished,
-        "exports": [(kind, exports.leaderboard_as(group, kind)) for kind in exports.KINDS],
+        "exports": [(kind, _lines(exports.leaderboard_as(group, kind))) for kind in exports.KINDS],
         "survivors": any(row.runs.flagged for row in rows),
         "priors": [(row.strategy, row.prior) for row in rows if row.prior],
         "has_reference": group.reference is not None,
     }
+
+
+def _lines(text: str) -> Markup:
+    """A text whose lines stay lines."""
+    return escape(plain(text, lines=True))
 
 
 def _amount(group: Group) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -115,11 +115,11 @@ def tables(report: "Report") -> dict[str, Rows]:
     """Tidy tables by name; a row per strategy, or per run and what was measured of it."""
     told = document(report)
     return {
-        "leaderboard": [_flat(row) for row in told["rows"]],
+        "leaderboard": _even(_flat(row) for row in told["rows"]),
         "runs": [row for n, group in enumerate(report.groups, 1) for row in _runs(n, group)],
         "few-shot": [row for n, group in enumerate(report.groups, 1) for row in _shots(n, group)],
         "over-epochs": [row for n, g in enumerate(report.groups, 1) for row in _moments(n, g)],
-        "accuracy-against-cost": [_flat(row) for row in told["accuracy_against_cost"]],
+        "accuracy-against-cost": _even(_flat(row) for row in told["accuracy_against_cost"]),
         "left-out": told["left_out"],
         **{f"masks-{name}": rows for name, rows in masks(report).items()},
     }
@@ -136,6 +136,14 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + key] = value
     return found
+
+
+def _even(rows: Iterable[Mapping[str, Any]]) -> Rows:
+    """All with the same keys; a part that is unknown as a whole leaves no column of its own."""
+    found = list(rows)
+    keys = list(dict.fromkeys(key for row in found for key in row))
+    kept = [key for key in keys if not any(other.startswith(f"{key}.") for other in keys)]
+    return [{key: row.get(key) for key in kept} for row in found]
 
 
 def _runs(number: int, group: Group) -> Rows:

@@ -37,7 +37,7 @@ def few_shot(group: Group, name: str) -> dict[str, Any] | None:
         name: Of the picture.
 
     Returns:
-        ``svg``, ``picture``, ``shots``, ``table`` (label, seeds, a text per shot) and ``chance``.
+        ``svg``, ``picture``, ``shots``, ``rows`` (label; seeds and a text per shot) and ``chance``.
     """
     shots = group.shots
     if not shots:
@@ -63,7 +63,8 @@ def few_shot(group: Group, name: str) -> dict[str, Any] | None:
     told = f"Test accuracy at {shots[-1]} labelled images per class: {ends}, chance "
     figure = drawn_few_shot.few_shot(own, others, chance)
     found = shown(name, figure, f"{told}{100 * chance:.1f} %.")
-    return {**found, "shots": shots, "table": table, "chance": chance}
+    rows = [(label, [seeds, *cells]) for label, seeds, cells in table]
+    return {**found, "shots": shots, "rows": rows, "chance": chance}
 
 
 def _strategy(

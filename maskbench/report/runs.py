@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from markupsafe import escape
+
 from maskbench.report import tables
 from maskbench.report.chapters import Chapter
 from maskbench.report.frame import TRAINED, Run
@@ -46,7 +48,8 @@ def origins(chapters: Sequence[Chapter]) -> list[dict[str, Any]]:
             }
             for rank, (label, runs) in enumerate(entries.items(), 1)
         ]
-        found.append({"id": f"s{place}-runs", "strategies": strategies})
+        places = {one["label"]: one["id"] for one in strategies}
+        found.append({"id": f"s{place}-runs", "strategies": strategies, "anchors": places})
     return found
 
 
@@ -59,5 +62,5 @@ def _one(run: Run, anchor: str) -> dict[str, Any]:
         **tables.origin(run),
         "anchor": anchor,
         "summary": f"seed {run.seed}: {score}",
-        "settings": plain(settings, lines=True),
+        "settings": escape(plain(settings, lines=True)),
     }
