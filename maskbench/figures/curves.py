@@ -92,6 +92,22 @@ def difficulty(curves: Sequence[Curve]) -> Figure:
     return figure
 
 
+def over_epochs(curves: Sequence[Curve], quantity: str) -> Figure:
+    """A quantity in percent over the epochs seen.
+
+    Args:
+        curves: At least one; x in epochs, y and band as shares.
+        quantity: What it is, with its unit.
+    """
+    with figures.style():
+        figure, axes = _axes("epochs", quantity)
+        scaled = [_percent(curve) for curve in curves]
+        _draw(axes, scaled)
+        axes.set_xlim(left=0)
+        _label_ends(figure, [(curve.label, curve.y[-1], curve.look) for curve in scaled])
+    return figure
+
+
 def spread(values: Sequence[float], gap: float) -> list[float]:
     """Move ascending values apart, as little as possible, until ``gap`` lies between any two."""
     blocks: list[list[float]] = []

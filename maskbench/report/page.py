@@ -27,9 +27,11 @@ from maskbench.report import (
 )
 from maskbench.report.alarms import alarms
 from maskbench.report.apart import Pair, missing_views, not_compared
+from maskbench.report.forest import forest
 from maskbench.report.frame import Run
 from maskbench.report.frontier import Frontier, frontiers
 from maskbench.report.judge import judge
+from maskbench.report.progress import over_epochs
 from maskbench.report.putting import put
 from maskbench.report.reach import HOW, reaches
 from maskbench.report.reading import LeftOut, Unranked, read
@@ -223,6 +225,8 @@ def _group(
         "machines": len({run.machine for run in group.runs}),
         "labels": [entry.label for entry in group.entries],
         "reach": _reach(group),
+        "forest": forest(group, f"{name}-forest"),
+        "epochs": None,
         "full": bool(fresh),
         "earlier": earlier,
     }
@@ -232,6 +236,7 @@ def _group(
     masks, no_masks = pictures.masks(fresh)
     shown.add(group, name)
     part |= {
+        "epochs": over_epochs(group, f"{name}-epochs"),
         "curves": pictures.few_shot(group, f"{name}-few-shot"),
         "losses": losses,
         "difficulty": pictures.difficulty(group, f"{name}-gap"),
