@@ -14,9 +14,9 @@ from PIL import Image
 
 INK, LINE, CONTROL = "#010203", "#040506", "#767677"
 SERIES = (INK, "#d55e00", "#0072b2", "#009e73", "#cc79a7")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "d", "p")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
-"""Seven markers and four dashes: 28 pairs before one comes again, whatever the colour."""
+"""Twelve markers: as many strategies are told apart without a look at their colours."""
 _COLOURS = {
     INK: "currentColor",
     LINE: "var(--line)",

@@ -137,7 +137,7 @@ def _percent(curve: Curve) -> Curve:
 
 def _axes(x: str, y: str, height: float = 1.0) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(SIZE[0], SIZE[1] * height))
-    axes = figure.add_axes((0.095, 0.15 / height, 0.58, 0.82 if height == 1 else 0.78))
+    axes = figure.add_axes((0.095, 0.15 / height, 0.54, 0.82 if height == 1 else 0.78))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.tick_params(length=3)
@@ -186,6 +186,7 @@ def _label_ends(
             xytext=(0, 0),
             textcoords="offset points",
             va="center",
+            fontsize=9,
             annotation_clip=False,
             parse_math=False,
             color=figures.CONTROL if look.colour == figures.CONTROL else figures.INK,

@@ -93,12 +93,12 @@ def _seeds(axes: Axes, rows: Sequence[Row]) -> None:
 
 
 def _row(axes: Axes, rank: int, row: Row) -> None:
-    look = row.look
+    look, height = row.look, [rank - UP]
     if row.value is not None:
         if row.band:
             ends = [100 * end for end in row.band]
-            axes.plot(ends, [rank - UP] * 2, color=look.colour, linewidth=1.8, marker="|", zorder=3)
-        axes.plot([100 * row.value], [rank - UP], color=look.colour, marker=look.marker, markersize=6.5,
+            axes.plot(ends, height * 2, color=look.colour, linewidth=1.8, marker="|", zorder=3)
+        axes.plot([100 * row.value], height, color=look.colour, marker=look.marker, markersize=6.5,
                   linestyle="none", zorder=4)  # fmt: skip
     axes.annotate(
         row.told, xy=(1.03, rank), xycoords=axes.get_yaxis_transform(), va="center", fontsize=SIZE,
