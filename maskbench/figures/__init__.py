@@ -103,10 +103,16 @@ def as_svg(figure: Figure, *, name: str, label: str) -> str:
 def _themed(tag: str, name: str) -> str:
     """A tag with ids of its own, the page's font and the page's colours."""
     tag = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", tag)
-    tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", tag)
+    tag = set_font(tag, "inherit")
     for colour, themed in _COLOURS.items():
         tag = tag.replace(colour, themed)
     return tag
+
+
+def set_font(svg: str, family: str) -> str:
+    """Texts of an SVG in another font family; Matplotlib writes it in one of two ways."""
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: ", svg)
+    return re.sub(r"(\bfont-family: )[^;\"]*", rf"\g<1>{family}", svg)
 
 
 def short(text: str, most: int) -> str:
