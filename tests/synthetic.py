@@ -179,6 +179,25 @@ def pair(store: Path, seeds: int = 1) -> Path:
     return store
 
 
+LONG = "clmae-with-a-very-long-name_%s (diversity=0.25, kl=0.125, temperature=0.0625)"
+
+
+def many(store: Path, count: int, seeds: int, probed: bool = True) -> Path:
+    """Random and so many other strategies, probed during training; names are long."""
+    rng = np.random.default_rng(3)
+    for seed in range(seeds):
+        for i in range(count + 1):
+            name = "random" if not i else LONG % i
+            run = record(name, seed, float(0.5 + 0.02 * rng.normal()))
+            if probed:
+                run["probes_during"] = [
+                    moment(share, 0.3 + 0.2 * share + 0.01 * seed, run["ledger"])
+                    for share in (0.25, 0.5)
+                ]
+            put(store, f"run{i}-{seed}", run, files=False)
+    return store
+
+
 def html_of(store: Path) -> str:
     return page.make(sorted(path.parent for path in store.glob("*/record.json"))).html
 

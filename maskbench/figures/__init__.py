@@ -14,9 +14,9 @@ from PIL import Image
 
 INK, LINE, CONTROL = "#010203", "#040506", "#767677"
 SERIES = (INK, "#d55e00", "#0072b2", "#009e73", "#cc79a7")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "d", "p")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
-"""Seven markers and four dashes: 28 pairs before one comes again, whatever the colour."""
+"""Twelve markers: as many strategies are told apart without a look at their colours."""
 _COLOURS = {
     INK: "currentColor",
     LINE: "var(--line)",
@@ -103,10 +103,16 @@ def as_svg(figure: Figure, *, name: str, label: str) -> str:
 def _themed(tag: str, name: str) -> str:
     """A tag with ids of its own, the page's font and the page's colours."""
     tag = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", tag)
-    tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: inherit", tag)
+    tag = set_font(tag, "inherit")
     for colour, themed in _COLOURS.items():
         tag = tag.replace(colour, themed)
     return tag
+
+
+def set_font(svg: str, family: str) -> str:
+    """Texts of an SVG in another font family; Matplotlib writes it in one of two ways."""
+    svg = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1; font-family: ", svg)
+    return re.sub(r"(\bfont-family: )[^;\"]*", rf"\g<1>{family}", svg)
 
 
 def short(text: str, most: int) -> str:

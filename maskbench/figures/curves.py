@@ -92,6 +92,22 @@ def difficulty(curves: Sequence[Curve]) -> Figure:
     return figure
 
 
+def over_epochs(curves: Sequence[Curve], quantity: str) -> Figure:
+    """A quantity in percent over the epochs seen.
+
+    Args:
+        curves: At least one; x in epochs, y and band as shares.
+        quantity: What it is, with its unit.
+    """
+    with figures.style():
+        figure, axes = _axes("epochs", quantity)
+        scaled = [_percent(curve) for curve in curves]
+        _draw(axes, scaled)
+        axes.set_xlim(left=0)
+        _label_ends(figure, [(curve.label, curve.y[-1], curve.look) for curve in scaled])
+    return figure
+
+
 def spread(values: Sequence[float], gap: float) -> list[float]:
     """Move ascending values apart, as little as possible, until ``gap`` lies between any two."""
     blocks: list[list[float]] = []
@@ -121,7 +137,7 @@ def _percent(curve: Curve) -> Curve:
 
 def _axes(x: str, y: str, height: float = 1.0) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(SIZE[0], SIZE[1] * height))
-    axes = figure.add_axes((0.095, 0.15 / height, 0.58, 0.82 if height == 1 else 0.78))
+    axes = figure.add_axes((0.095, 0.15 / height, 0.54, 0.82 if height == 1 else 0.78))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.tick_params(length=3)
@@ -170,6 +186,7 @@ def _label_ends(
             xytext=(0, 0),
             textcoords="offset points",
             va="center",
+            fontsize=9,
             annotation_clip=False,
             parse_math=False,
             color=figures.CONTROL if look.colour == figures.CONTROL else figures.INK,

@@ -116,12 +116,12 @@ def _draw(axes: Axes, panel: Panel, others: Sequence[Curve], chance: float) -> N
         axes.fill_between(own.x, *ends, color=look.colour, alpha=SPREAD, linewidth=0, zorder=2)
     if panel.seeds:
         x, y = zip(*panel.seeds, strict=True)
-        dots = {"marker": ".", "markersize": 3.5, "markeredgewidth": 0, "alpha": 0.6}
+        dots = {"marker": "o", "markersize": 2.6, "markeredgewidth": 0, "alpha": 0.75}
         axes.plot(
             x, [100 * one for one in y], linestyle="none", color=look.colour, zorder=3, **dots
         )
     _line(axes, own, markersize=4.2)
-    axes.text(0.97, 0.05, panel.note, transform=axes.transAxes, ha="right", fontsize=8.5)
+    axes.text(0.03, 0.97, panel.note, transform=axes.transAxes, va="top", fontsize=8.5)
 
 
 def _line(axes: Axes, curve: Curve, markersize: float) -> None:

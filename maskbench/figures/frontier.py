@@ -9,17 +9,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from maskbench import figures
-from maskbench.figures.curves import BASE, LONGEST
+from maskbench.figures.curves import BASE, LONGEST, spread
 
 WIDTH, PANEL, ROW = 7.4, 2.75, 0.21
 LEFT, GAP, BOTTOM, TOP = 0.62, 0.42, 0.5, 0.28
 SPAN = 1.6
+LINE, SHORT, ROOM, ASIDE = 0.17, 20, 0.6, 9
 
 
 @dataclass(frozen=True)
 class Dot:
     """A strategy under a budget; ``best`` if nothing dominates it."""
 
+    label: str
     look: figures.Look
     cost: float
     accuracy: float
@@ -80,13 +82,31 @@ def _draw(axes: Axes, panel: Panel) -> None:
     costs = [dot.cost for dot in panel.dots]
     low, high = min(costs), max(costs)
     middle, reach = (low * high) ** 0.5, max((high / low) ** 0.5 * 1.18, SPAN)
-    axes.set_xlim(middle / reach, middle * reach)
+    axes.set_xlim(middle / reach * (low / high) ** ROOM / 1.3, middle * reach)
     few = (1.0, 2.0, 5.0) if reach < 8 else (1.0,)
     axes.xaxis.set_major_locator(LogLocator(subs=few))
     axes.xaxis.set_major_formatter(panel.unit)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(visible=False, axis="x")
     axes.set_xlabel(panel.title)
+    _name(axes, [dot for dot in panel.dots if dot.best])
+
+
+def _name(axes: Axes, best: Sequence[Dot]) -> None:
+    """Names of the points that nothing dominates, to their upper left, where no point can be."""
+    ordered = sorted(best, key=lambda dot: dot.accuracy)
+    bottom, top = axes.get_ylim()
+    line = (top - bottom) * LINE / PANEL
+    heights = spread([100 * dot.accuracy + line for dot in ordered], line)
+    for dot, height in zip(ordered, heights, strict=True):
+        axes.annotate(
+            figures.short(dot.label, SHORT), xy=(dot.cost, 100 * dot.accuracy),
+            xytext=(-ASIDE, height), textcoords=("offset points", "data"), ha="right",
+            va="center", fontsize=7.5, parse_math=False, annotation_clip=False, zorder=5,
+            arrowprops={"arrowstyle": "-", "color": figures.CONTROL, "linewidth": 0.6,
+                        "shrinkA": 1, "shrinkB": 3, "relpos": (1, 0.5)},
+        )  # fmt: skip
+    axes.set_ylim(bottom, max(top, heights[-1] + line))
 
 
 def _key(figure: Figure, key: Sequence[tuple[str, figures.Look]], rows: int) -> None:
@@ -100,6 +120,7 @@ def _key(figure: Figure, key: Sequence[tuple[str, figures.Look]], rows: int) -> 
         axes.plot([across], [down], linestyle="none", marker=look.marker, color=look.colour)
         axes.annotate(
             figures.short(text, LONGEST),
+            fontsize=9,
             xy=(across + 0.06, down),
             va="center",
             parse_math=False,

@@ -57,9 +57,12 @@ def as_bytes(figure: Figure, kind: str) -> bytes:
         figure.savefig(buffer, format=kind, dpi=DPI, facecolor="white", metadata=metadata)
     found = buffer.getvalue()
     if kind == "svg":
-        font = re.compile(rb"font: ([\d.]+px) [^;\"]*")
-        found = font.sub(rb"font-size: \1; font-family: " + FONTS.encode(), found)
+        found = re.sub(rb"<[^>]*>", lambda tag: _own_font(tag.group()), found)
     return found
+
+
+def _own_font(tag: bytes) -> bytes:
+    return figures.set_font(tag.decode(), FONTS).encode()
 
 
 @contextmanager

@@ -93,7 +93,8 @@ def _looks(found: Frontier) -> dict[str, figures.Look]:
 def _dot(point: Point, cost: str, looks: dict[str, figures.Look]) -> drawn.Dot:
     band = None if point.accuracy.half is None else point.accuracy.band
     value, best = point.cost[cost] or 0.0, bool(point.best[cost])
-    return drawn.Dot(looks[point.entry.label], value, point.accuracy.value, band, best)
+    label = point.entry.label
+    return drawn.Dot(label, looks[label], value, point.accuracy.value, band, best)
 
 
 def _flops(value: float, _: Any = None) -> str:
