@@ -7,14 +7,13 @@ from typing import Any
 from maskbench.errors import StoreError
 from maskbench.report import masks_words
 from maskbench.report.alarms import depends_on_c, under_each_c
-from maskbench.report.attempts import FAILED
 from maskbench.report.differences import unfinished
 from maskbench.report.frame import PIXELS, PROBE, TRAINED, UNTRAINED, Run
 from maskbench.report.judge import judge
 from maskbench.report.limits import load
 from maskbench.report.recorded import DIRTY, listed, short, told
 from maskbench.report.studied import Studied
-from maskbench.report.views import Entry, Group, amount
+from maskbench.report.views import Group, amount
 from maskbench.report.words import SAID, count, signed
 from maskbench.results import read_metrics
 from maskbench.trust import plain
@@ -192,7 +191,7 @@ def _steps(group: Group) -> Finding:
     if skipped:
         return Finding(what, LOOK, f"Not finite, and skipped: {_named(skipped)}.")
     if silent:
-        return Finding(what, UNKNOWN, f"{count(silent, 'run')} did not record it.".capitalize())
+        return Finding(what, UNKNOWN, f"{silent} of {len(group.runs)} runs did not record it.")
     return Finding(what, OK, "No step was skipped for numbers that are not finite.")
 
 
@@ -208,7 +207,7 @@ def _masks(studied: Studied | None) -> Finding:
         return Finding(
             what, OK, f"No alarm in {count(runs, 'study')}.".replace("studys", "studies")
         )
-    return Finding(what, LOOK, f"{count(len(lines), 'alarm')}: {_named(lines)}.".capitalize())
+    return Finding(what, LOOK, f"Alarms: {_named(line.rstrip('.') for line in lines)}.")
 
 
 def _budget(group: Group) -> Finding:
@@ -269,12 +268,14 @@ def _clean(group: Group) -> Finding:
 def _load(group: Group) -> Finding:
     what, loads = "Machine load", {run.id: load(run) for run in group.runs}
     known = [each for each in loads.values() if each is not None]
-    busy = [f"{name} ({each:.1f})" for name, each in loads.items() if each is not None and each > 1]
+    busy = [f"{name} ({each:.2f})" for name, each in loads.items() if each is not None and each > 1]
     if busy:
         return Finding(what, LOOK, f"More than one process per core at the start: {_named(busy)}.")
     if len(known) < len(loads):
-        return Finding(what, UNKNOWN, f"{len(loads) - len(known)} runs did not record it.")
-    return Finding(what, OK, f"At most {max(known):.1f} processes per core at the start.")
+        return Finding(
+            what, UNKNOWN, f"{len(loads) - len(known)} of {len(loads)} runs did not record it."
+        )
+    return Finding(what, OK, f"At most {max(known):.2f} processes per core at the start.")
 
 
 def _pixels(group: Group, others: Sequence[Group]) -> Finding:

@@ -144,7 +144,7 @@ def _pretraining(group: Group) -> list[str]:
 def _warmup(run: Run) -> str | None:
     share = run.record["settings"].get("warmup")
     known = isinstance(share, int | float)
-    return f"{100 * share:g} %" if known else None  # type: ignore[operator]
+    return f"{100 * share:g} %" if known else None
 
 
 def _epochs(run: Run) -> float:
