@@ -84,6 +84,10 @@ class StoreError(MaskbenchError):
     exit_code = IO
 
 
+class SchemaError(StoreError):
+    """What was read is of another schema: an older or a newer maskbench wrote it."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """The sentence for an unknown name: the nearest known ones first, then all of them."""
     names = sorted(known)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from maskbench import trust
-from maskbench.errors import StoreError, UsageError, unknown
+from maskbench.errors import SchemaError, StoreError, UsageError, unknown
 from maskbench.files import replacing, unwritten
 from maskbench.record import check
 from maskbench.trust import plain
@@ -71,7 +71,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     """A run's record; of others, so nothing in it is believed before its shape is checked.
 
     Raises:
-        StoreError: Missing, not JSON, of another schema or shape, or too large.
+        SchemaError: It is of another schema.
+        StoreError: Missing, not JSON, of another shape, or too large.
     """
     path = folder / RECORD
     try:
@@ -81,8 +82,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise StoreError(f"{path} is not a readable record: {error}.") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        found = record.get("schema") if isinstance(record, dict) else "none"
-        raise StoreError(f"{path} has schema {plain(found)[:40]}; this maskbench reads {SCHEMA}.")
+        raise _other_schema(path, record.get("schema") if isinstance(record, dict) else "none")
     missing = [name for name in FIELDS if name not in record]
     if missing:
         raise StoreError(f"{path} lacks {', '.join(missing)}.")
@@ -91,6 +91,18 @@ def read_record(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise StoreError(f"{path} is not a record of schema {SCHEMA}: {error}.") from error
     return record
+
+
+def _other_schema(path: Path, found: Any) -> SchemaError:
+    """Which schema it has, which is read, and what to do."""
+    said = f"{path} has schema {plain(found)[:40]}; this maskbench reads {SCHEMA}"
+    if not isinstance(found, int) or isinstance(found, bool):
+        return SchemaError(f"{said}: no maskbench wrote it.")
+    if found > SCHEMA:
+        return SchemaError(f"{said}. A newer maskbench made it: upgrade maskbench to read it.")
+    return SchemaError(
+        f"{said}. An older maskbench made it: compare it with that version, or run it again."
+    )
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -136,6 +148,18 @@ class Store:
         if not self.root.is_dir():
             return []
         return sorted(path.parent for path in self.root.glob(f"*/{RECORD}"))
+
+    def unrecorded(self) -> list[Path]:
+        """Folders that a run was begun in and that have no record, by name.
+
+        A run that ended before its first record, or of which a copy is not whole.
+        """
+        if not self.root.is_dir():
+            return []
+        found = (
+            path.parent for name in (SETTINGS, METRICS) for path in self.root.glob(f"*/{name}")
+        )
+        return sorted(folder for folder in set(found) if not (folder / RECORD).exists())
 
     def records(self) -> tuple[list[dict[str, Any]], list[str]]:
         """Every readable record, and a line for each that is not."""

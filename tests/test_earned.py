@@ -17,7 +17,9 @@ from synthetic import compare, plain, put, record, rows
 
 from maskbench.report import page
 from maskbench.report.alarms import alarms, depends_on_c
+from maskbench.report.diagnostics import diagnostics
 from maskbench.report.judge import judge
+from maskbench.report.methods import methods
 from maskbench.report.reading import read
 from maskbench.report.verdict import verdict
 from maskbench.report.views import Group, groups
@@ -60,8 +62,11 @@ def generated(seeds: int) -> str:
         _, terminal = compare(*options)
         html = (Path(folder) / "page" / "report.html").read_text()
         _, told = compare(*options, "--json")
+        group = group_of(store)
+        listed = [text for part in methods(group) for text in part]
+        listed += [f"{one.what} {one.state} {one.said}" for one in diagnostics(group)]
         labels = " ".join(re.findall(r'(?:aria-label|alt|title)="([^"]*)"', html))
-    return "\n".join([terminal, plain(html), labels, *strings(json.loads(told))])
+    return "\n".join([terminal, plain(html), labels, *listed, *strings(json.loads(told))])
 
 
 def strings(value: Any) -> list[str]:

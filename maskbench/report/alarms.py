@@ -57,22 +57,29 @@ def depends_on_c(group: Group) -> list[tuple[str, str]]:
     """Pairs of strategies whose order by FS-AULC turns under another C; over their common seeds."""
     found = []
     for one, other in combinations(group.entries, 2):
-        signs = [_sign(one, other, group, probe) for probe in (PROBE, *VARIED)]
-        if any(sign * signs[0] < 0 for sign in signs[1:]):
+        at_c, *elsewhere = under_each_c(one, other, group) or [0.0]
+        if any(gap * at_c < 0 for gap in elsewhere):
             found.append((one.label, other.label))
     return found
 
 
-def _sign(one: Entry, other: Entry, group: Group, probe: str) -> float:
-    """Mean difference over the shots and seeds that were probed under every C; 0 if none."""
+def under_each_c(one: Entry, other: Entry, group: Group) -> list[float]:
+    """Mean difference in FS-AULC under C and under every one of ``VARIED``, from -1 to 1.
+
+    Over the shots and seeds of both that were probed under every C; empty where there is none.
+    """
     runs = (*one.runs, *other.runs)
     probed = [{*run.varied.get(name, {})} for run in runs for name in VARIED]
     shots = sorted(set(group.shots).intersection(*(found for found in probed if found)))
     if not shots:
-        return 0.0
-    ours, theirs = (by_seed(each, lambda run: run.aulc(shots, probe)) for each in (one, other))
-    seeds = _under_all(one, shots) & _under_all(other, shots)
-    return sum(ours[seed] - theirs[seed] for seed in sorted(seeds))
+        return []
+    seeds = sorted(_under_all(one, shots) & _under_all(other, shots))
+
+    def gap(probe: str) -> float:
+        ours, theirs = (by_seed(each, lambda run: run.aulc(shots, probe)) for each in (one, other))
+        return sum(ours[seed] - theirs[seed] for seed in seeds) / len(seeds)
+
+    return [gap(probe) for probe in (PROBE, *VARIED)] if seeds else []
 
 
 def _under_all(entry: Entry, shots: list[int]) -> set[int]:

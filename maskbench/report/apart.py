@@ -42,7 +42,7 @@ def not_compared(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
         if any(one & members and two & members for members in together):
             continue
         if a.runs[0].conditions != b.runs[0].conditions:
-            found.append(Pair(name, other, _unlike(a.runs[0], b.runs[0])))
+            found.append(Pair(name, other, unlike(a.runs[0], b.runs[0])))
         elif str(variant(a.runs[0])) != str(variant(b.runs[0])):
             command = matching(b.runs[0], a.runs[0], "flops" if _costs_known(a, b) else "images")
             here = placed(command, b.runs[0].folder)
@@ -60,7 +60,7 @@ def _named(entry: Entry, runs: Sequence[Run]) -> str:
     return ", ".join(parts)
 
 
-def _unlike(a: Run, b: Run) -> str:
+def unlike(a: Run, b: Run) -> str:
     """The conditions in which two runs differ; of texts with several parts only those parts."""
     found = []
     for name, mine in a.conditions.items():

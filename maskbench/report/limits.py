@@ -79,9 +79,9 @@ def _limit_seconds(group: Group) -> list[str]:
     found = []
     if len({run.machine for run in group.runs}) > 1:
         found.append("Not all runs used the same kind of machine; seconds compare within one only.")
-    busy = [run for run in group.runs if _load(run) > 1]
+    busy = [waiting for run in group.runs if (waiting := load(run) or 0) > 1]
     if busy:
-        worst = max(_load(run) for run in busy)
+        worst = max(busy)
         found.append(
             f"Seconds are those of a busy machine: {count(len(busy), 'run')} began with up to "
             f"{worst:.1f} processes waiting per core. FLOPs are counted and do not depend on it."
@@ -89,11 +89,12 @@ def _limit_seconds(group: Group) -> list[str]:
     return found
 
 
-def _load(run: Run) -> float:
+def load(run: Run) -> float | None:
+    """Processes waiting per core when a run began; None where that is not recorded."""
     provenance = run.record["provenance"]
-    load, cores = provenance.get("load"), provenance["device"].get("cores")
-    known = isinstance(load, int | float) and isinstance(cores, int) and cores > 0
-    return load / cores if known else 0.0
+    waiting, cores = provenance.get("load"), provenance["device"].get("cores")
+    known = isinstance(waiting, int | float) and isinstance(cores, int) and cores > 0
+    return waiting / cores if known else None
 
 
 def _versions(run: Run) -> str:
