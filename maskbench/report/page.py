@@ -85,7 +85,7 @@ def make(folders: Sequence[Path]) -> Report:
         part, missing = sections.section(group, f"g{number}", differing, shown, masks)
         studies.append(masks)
         about = {"studied": masked.section(group, masks, f"g{number}")}
-        parts.append({**part, **sections.over_data_sets(group, mean), **about})
+        parts.append({**part, **sections.about(group, mean, masks, found), **about})
         left_out += [item for item in (*missing, *unstudied) if item not in left_out]
     report = Report(
         html="",

@@ -16,8 +16,12 @@ from maskbench.report import (
     words,
 )
 from maskbench.report.alarms import alarms
+from maskbench.report.diagnostics import diagnostics
+from maskbench.report.forest import forest
 from maskbench.report.judge import judge
+from maskbench.report.methods import methods
 from maskbench.report.player import player
+from maskbench.report.progress import over_epochs
 from maskbench.report.reach import HOW, reaches
 from maskbench.report.reading import LeftOut
 from maskbench.report.studied import Studied
@@ -77,25 +81,22 @@ def section(
         "labels": [entry.label for entry in group.entries],
         "seeds": max(len(entry.runs) for entry in group.entries),
         "reach": _reach(group),
+        "forest": forest(group, f"{name}-forest"),
         "full": bool(fresh),
         "earlier": earlier,
     }
-    nothing = ("forest", "epochs", "diagnostics", "methods")
     if not fresh:
-        return {**part, **dict.fromkeys(nothing)}, []
+        return {**part, "epochs": None}, []
     losses, no_losses = pictures.losses(group, f"{name}-loss")
     reels, no_masks = pictures.reels(group, fresh, studied)
     shown.add(group, name)
     part |= {
-        "forest": None,
         "curves": pictures.few_shot(group, f"{name}-few-shot"),
-        "epochs": None,
+        "epochs": over_epochs(group, f"{name}-epochs"),
         "losses": losses,
         "difficulty": pictures.difficulty(group, f"{name}-difficulty"),
         "masks": pictures.masks(reels),
         "player": player(reels),
-        "diagnostics": [],
-        "methods": [],
     }
     return part, [*no_masks, *no_losses]
 
@@ -112,12 +113,23 @@ def _statistics(group: Group) -> dict[str, Any]:
     }
 
 
-def over_data_sets(group: Group, over: datasets.Across) -> dict[str, Any]:
-    """The mean over data sets, or why there is none, and what the group cannot tell."""
+def about(
+    group: Group, over: datasets.Across, studied: Studied, others: Sequence[Group]
+) -> dict[str, Any]:
+    """The mean over data sets, or why there is none; checks, methods and limits of a group.
+
+    Args:
+        group: Runs that may be compared.
+        over: Its mean over data sets.
+        studied: What is known of its masks.
+        others: All groups of the page.
+    """
     shown = {"title": datasets.title(over), "rows": datasets.texts(over), "how": datasets.how(over)}
     return {
         "over": shown if over.rows else None,
         "over_note": over.note,
+        "diagnostics": diagnostics(group, studied, others),
+        "methods": methods(group, len(over.sets), studied),
         "limits": limits.limits(group, len(over.sets)),
     }
 
