@@ -116,6 +116,13 @@ def folders_of(path: Path) -> list[Path]:
     return Store(path).folders()
 
 
+def whole_store(path: Path) -> list[Path]:
+    """A store's runs, and folders in it that should hold a record and have none."""
+    from maskbench.results import Store
+
+    return [*Store(path).folders(), *Store(path).unrecorded()]
+
+
 def chosen(names: Sequence[str], store: Path) -> list[Path]:
     """The run folders that are meant, each once.
 
@@ -127,9 +134,9 @@ def chosen(names: Sequence[str], store: Path) -> list[Path]:
 
     found: list[Path] = []
     for name in names:
-        found += folders_of(Path(name)) or [Store(store).find(name)]
+        found += whole_store(Path(name)) or [Store(store).find(name)]
     if not names:
-        found = folders_of(store)
+        found = whole_store(store)
     if not found:
         raise UsageError(
             f"no runs in {store}/: 'maskbench run --strategy random' makes one; "
