@@ -59,7 +59,7 @@ def write(
         "frequency": study.frequency.astype(np.float32),
     }
     if maps:
-        arrays["maps"] = np.stack(list(maps.values()))
+        arrays["maps"] = np.ascontiguousarray(np.stack(list(maps.values())))
     with replacing(folder / VALUES) as file:
         file.write(save(arrays))
     for name, content in drawn.figures_of(facts, study, images, hidden, kinds).items():

@@ -25,11 +25,12 @@ def rebuilt(model: MaskedAutoencoder, images: Tensor, outcome: Outcome) -> NDArr
         outcome: What it gave.
 
     Returns:
-        (shown, side, side, 3), at ``shown_side``: visible patches are true, hidden ones painted.
+        (shown, side, side, 3), at ``shown_side``: visible patches true, hidden ones painted;
+        pixels are whole numbers before they are averaged, like those of the true image.
     """
     shape, mask = model.shape, Mask(outcome.mask.hidden[:SHOWN], outcome.mask.grid)
     painted = paint(model, images[:SHOWN], mask, outcome.prediction[:SHOWN])
-    pixels = augment.denormalise(painted).permute(0, 2, 3, 1).cpu().numpy()
+    pixels = augment.denormalise(painted).round().permute(0, 2, 3, 1).cpu().numpy()
     return shrunk(pixels, shown_side(shape.image, shape.side))
 
 

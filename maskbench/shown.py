@@ -43,5 +43,4 @@ def shrunk(pixels: NDArray[np.float32], side: int) -> NDArray[np.uint8]:
     share = covered.clip(0) * (side / own)
     bounded = np.nan_to_num(pixels.astype(np.float64)).clip(0, 255)
     found = np.einsum("ra,sb,iabc->irsc", share, share, bounded, optimize=True)
-    rounded: NDArray[np.uint8] = np.rint(found).astype(np.uint8)
-    return rounded
+    return np.ascontiguousarray(np.rint(found), dtype=np.uint8)  # files are written as stored

@@ -15,6 +15,7 @@ from maskbench.analysis.study import Moment, study
 from maskbench.report.reading import LeftOut, read
 from maskbench.report.studied import Studied, studied
 from maskbench.report.views import groups
+from maskbench.studying import pictured
 
 IMAGES, HIDDEN, SHARES = 30, 12, (0.0, 0.5, 1.0)
 
@@ -60,7 +61,13 @@ def add(folder: Path, seed: int, pull: float, **facts: Any) -> Path:
     ):  # they take most of the time
         write = findings.write
         write(
-            folder / findings.FOLDER, head, study(moments, sources), pixels, hidden[:, :2], kinds=()
+            folder / findings.FOLDER,
+            head,
+            study(moments, sources),
+            pixels,
+            hidden[:, :2],
+            kinds=(),
+            maps=pictured(sources, GRID),
         )
     return folder
 

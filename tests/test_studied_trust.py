@@ -90,7 +90,7 @@ def test_damaged_studies_are_named_and_the_rest_is_shown(
         ({"images_sha256": "1" * 64}, "on other images"),
         ({"reference": "random-0"}, "with another reference model"),
         ({"moments": [{"share": s, "step": 0} for s in (0.0, 0.3, 1.0)]}, "at other moments"),
-        ({"grid": {"rows": 2, "columns": 8, "hidden": HIDDEN}}, "on another grid"),
+        ({"grid": {"rows": 2, "columns": 8, "hidden": HIDDEN}, "maps": []}, "on another grid"),
     ],
 )
 def test_studies_of_something_else_are_named(
