@@ -70,7 +70,7 @@ def _limit_scale(group: Group) -> str:
     )
     return plain(
         f"The scale is {model['preset']} ({model['width']} wide, {model['depth']} blocks, "
-        f"{model['image']} px) for {longest:.3g} epochs: what holds here need not hold at "
+        f"{model['image']} px) for {longest:.3g} epoch{'' if longest == 1 else 's'}: what holds here need not hold at "
         f"other sizes or longer schedules. {tuned}"
     )
 

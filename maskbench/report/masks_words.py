@@ -92,7 +92,8 @@ def alarms(label: str, own: Sequence[Found]) -> list[str]:
         last = next(text for share, _, text in each if share == high)
         which = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
         at_last = "" if low == high else f" (numbers of {high:.3g} %)"
-        lines.append(f"{label}, {which}, {when} of the budget: {last}{at_last}")
+        told = f"{last.rstrip('.')}{at_last}." if last.endswith(".") else f"{last}{at_last}"
+        lines.append(f"{label}, {which}, {when} of the budget: {told}")
     return [plain(line) for line in [*lines, *dict.fromkeys(other)]]
 
 

@@ -79,10 +79,10 @@ def make(folders: Sequence[Path]) -> Report:
     elsewhere, unread = probed.read(runs)
     left_out += unread
     means = [datasets.over(group, elsewhere) for group in found]
-    differing, parts, shown, studies = sections.differing(found), [], sections.Shown(), []
+    parts, shown, studies = [], sections.Shown(), []
     for number, (group, mean) in enumerate(zip(found, means, strict=True), 1):
         masks, unstudied = studied(group) if shown.new(group.entries) else (Studied(), [])
-        part, missing = sections.section(group, f"g{number}", differing, shown, masks)
+        part, missing = sections.section(group, f"g{number}", found, shown, masks)
         studies.append(masks)
         about = {"studied": masked.section(group, masks, f"g{number}")}
         parts.append({**part, **sections.about(group, mean, masks, found), **about})
@@ -91,7 +91,7 @@ def make(folders: Sequence[Path]) -> Report:
         html="",
         groups=found,
         left_out=left_out,
-        differing=differing,
+        differing=sections.differing(found),
         not_compared=not_compared(runs, found),
         missing_views=missing_views(runs, found),
         frontiers=frontiers(runs),
@@ -133,7 +133,7 @@ def _chapter(
     lead = parts[chapter.groups[0][0] - 1]
     return {
         "id": name,
-        "title": sections.setting(chapter.lead, report.differing),
+        "title": sections.setting(chapter.lead, report.groups),
         "verdict": lead["verdict"],
         "alarms": lead["alarms"],
         "facts": lead["facts"],

@@ -1,6 +1,7 @@
 """The mask player: the same images under every strategy, over training, as data for the page."""
 
 import base64
+import hashlib
 import io
 import json
 import math
@@ -72,8 +73,11 @@ def player(reels: Sequence[Reel]) -> dict[str, Any] | None:
     moments = max(alike, key=lambda reel: len(reel.shares)).shares
     side = _side(first, len(alike), len(moments), count)
     lambdas = [schedule(reel.run) for reel in alike]
-    sources = list(dict.fromkeys(name for reel in alike if reel.study for name in reel.study.maps))
     image, own = _sprite(first.shown[:count])
+    strategies = [
+        _strategy(reel, course, count, side) for reel, course in zip(alike, lambdas, strict=True)
+    ]
+    sources = list(dict.fromkeys(name for one in strategies for name in one["saliency"]))
     told = {
         "count": count,
         "rows": int(first.hidden.shape[2]),
@@ -83,10 +87,7 @@ def player(reels: Sequence[Reel]) -> dict[str, Any] | None:
         "image": image,
         "colours": _text(_colours()),
         "shares": [round(share, 4) for share in moments],
-        "strategies": [
-            _strategy(reel, course, count, side)
-            for reel, course in zip(alike, lambdas, strict=True)
-        ],
+        "strategies": strategies,
     }
     rebuilt = any(reel.tape.rebuilt is not None for reel in alike)
     there = {"reconstruction": rebuilt, "saliency": bool(sources)}
@@ -97,6 +98,7 @@ def player(reels: Sequence[Reel]) -> dict[str, Any] | None:
         "sources": sources,
         "strategies": [{"label": reel.label, "seed": reel.run.seed} for reel in alike],
         "schedule": _schedule(alike, lambdas),
+        "courses": [reel.label for reel, course in zip(alike, lambdas, strict=True) if course],
         "data": Markup(_embedded(told)),  # noqa: S704 escaped for a script element
     }
 
@@ -120,7 +122,7 @@ def _strategy(reel: Reel, course: Mapping[float, float], count: int, side: int) 
         "label": reel.label,
         "shares": [round(share, 4) for share in shares],
         "hidden": [_text(each) for each in bits],
-        "saliency": _maps(reel.study, count),
+        "saliency": _maps(reel, count),
         "words": [_words(share, course) for share in shares],
     }
     if tape.rebuilt is not None and len(tape.rebuilt) == len(shares):
@@ -136,10 +138,12 @@ def _words(share: float, course: Mapping[float, float]) -> str:
     return f"{text}, λ = {value:.2f}".replace("-", "−")
 
 
-def _maps(study: Found | None, count: int) -> dict[str, str]:
+def _maps(reel: Reel, count: int) -> dict[str, str]:
     """Saliency of the images by source, each image from its least to its most salient patch."""
-    found = {}
-    for name, maps in (study.maps if study else {}).items():
+    found: dict[str, str] = {}
+    if reel.study is None or not _of_these(reel.study, reel.tape):
+        return found
+    for name, maps in reel.study.maps.items():
         own = maps[:count]
         if len(own) < count or not np.isfinite(own).all():
             continue
@@ -147,6 +151,12 @@ def _maps(study: Found | None, count: int) -> dict[str, str]:
         levels = (own - low) / np.where(high > low, high - low, 1)
         found[name] = _text((255 * levels).round().astype(np.uint8))
     return found
+
+
+def _of_these(study: Found, tape: Tape) -> bool:
+    """Whether a study begins with the images of a tape."""
+    positions = tape.positions[: study.document.images]
+    return hashlib.sha256(positions.tobytes()).hexdigest() == study.document.images_sha256
 
 
 def schedule(run: Run) -> dict[float, float]:

@@ -52,7 +52,7 @@ class Shown:
 
 
 def section(
-    group: Group, name: str, differing: Sequence[str], shown: Shown, studied: Studied
+    group: Group, name: str, others: Sequence[Group], shown: Shown, studied: Studied
 ) -> tuple[dict[str, Any], list[LeftOut]]:
     """Everything the template shows of a group, and files that were missing.
 
@@ -61,7 +61,7 @@ def section(
     Args:
         group: Runs that may be compared.
         name: Its id in the page.
-        differing: In what the groups of the page differ.
+        others: All groups of the page.
         shown: What groups before it have shown; this one is added.
         studied: What is known of its masks.
     """
@@ -69,7 +69,7 @@ def section(
     part = {
         "id": name,
         "facts": tables.facts(group),
-        "title": title(group, differing),
+        "title": title(group, others),
         "verdict": verdict(group),
         "alarms": alarms(group),
         "rates": board.learning_rates(group),
@@ -155,22 +155,32 @@ def _reach(group: Group) -> dict[str, Any] | None:
     }
 
 
-def title(group: Group, differing: Sequence[str]) -> str:
-    """The group in a few words, with what sets it apart."""
+def title(group: Group, found: Sequence[Group]) -> str:
+    """The group in a few words, with what sets it apart from all groups of the page."""
     equal = (
         f"equal {words.views(group.views)}" if len(group.entries) > 1 else group.entries[0].label
     )
     amount = ", ".join(words.matched(group))
-    return plain(f"{setting(group, differing)}, {equal}: {amount}")
+    return plain(f"{setting(group, found)}, {equal}: {amount}")
 
 
-def setting(group: Group, differing: Sequence[str]) -> str:
-    """What a group's runs share, in a few words: data, model, and where the page has several."""
+def setting(group: Group, found: Sequence[Group]) -> str:
+    """What a group's runs share, in a few words: data, model, and what sets them apart.
+
+    Args:
+        group: Runs that may be compared.
+        found: All groups of the page.
+    """
     record, given = group.runs[0].record, group.conditions
-    data = given["data"] if "data" in differing else record["data"]["name"]
-    parts = [data, record["model"]["preset"]]
-    parts += [given[name].replace("_", " ") for name in ("hidden", "recipe") if name in differing]
-    return plain(", ".join(parts))
+    apart = differing(found)
+    parts = [given["data"] if "data" in apart else record["data"]["name"]]
+    parts.append(record["model"]["preset"])
+    for name in ("hidden", "recipe", "probes"):
+        if name in apart:
+            others = [other.conditions[name].split(", ") for other in found]
+            own = given[name].split(", ")
+            parts += [part for part in own if not all(part in other for other in others)]
+    return plain(", ".join(parts).replace("_", " "))
 
 
 def differing(found: Sequence[Group]) -> list[str]:

@@ -43,7 +43,8 @@ def _budget(group: Group) -> str:
     amounts = matched(group)
     if "images" in group.views:
         run = group.runs[0]
-        amounts[0] += f" = {epochs(run, run.cost('images') or 0):g} epochs"
+        passes = epochs(run, run.cost("images") or 0)
+        amounts[0] += f" = {passes:.3g} epoch{'' if passes == 1 else 's'}"
     return "; ".join(amounts)
 
 
