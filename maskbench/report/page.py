@@ -33,7 +33,6 @@ from maskbench.report.frontier import Frontier, frontiers
 from maskbench.report.judge import judge
 from maskbench.report.progress import over_epochs
 from maskbench.report.putting import put
-from maskbench.report.reach import HOW, reaches
 from maskbench.report.reading import LeftOut, Unranked, read
 from maskbench.report.studied import Studied, numbered, studied
 from maskbench.report.verdict import verdict
@@ -224,7 +223,7 @@ def _group(
         "relative": _relative(group),
         "machines": len({run.machine for run in group.runs}),
         "labels": [entry.label for entry in group.entries],
-        "reach": _reach(group),
+        "reach": across.to_reach(group),
         "forest": forest(group, f"{name}-forest"),
         "epochs": None,
         "full": bool(fresh),
@@ -275,17 +274,6 @@ def _relative(group: Group) -> dict[str, Any]:
     ]
     silent = [entry.label for entry in group.entries if not entry.says_cost]
     return {"names": list(costs.NUMBERS), "rows": rows, "silent": silent}
-
-
-def _reach(group: Group) -> dict[str, Any] | None:
-    """Epochs to the baseline's accuracy; None where there is nothing to reach."""
-    if group.reference is None or len(group.entries) < 2 or "images" not in group.views:
-        return None
-    return {
-        "rows": across.reached(reaches(group)),
-        "shots": max(group.shots, default=0),
-        "how": HOW,
-    }
 
 
 def _title(group: Group, differing: Sequence[str]) -> str:
