@@ -1,18 +1,22 @@
 """The report's figures draw the numbers they are given, and say them."""
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.collections import FillBetweenPolyCollection, PathCollection
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 from synthetic import SHOTS, many, put, record, rows
 from test_earned import group_of, planted
 
 from maskbench import figures
 from maskbench.figures import frontier as costs
+from maskbench.figures.forest import swarm
 from maskbench.report import across
 from maskbench.report.differences import differences
 from maskbench.report.forest import forest
@@ -61,8 +65,8 @@ def test_every_strategy_has_a_panel_of_its_own_numbers(tmp_path: Path) -> None:
         (band,) = (c for c in axes.collections if isinstance(c, FillBetweenPolyCollection))
         first = entry.mean(lambda run: run.accuracy("patchmean", SHOTS[0]))
         assert first
-        heights = band.get_paths()[0].vertices[:, 1]
-        left = heights[band.get_paths()[0].vertices[:, 0] == SHOTS[0]]
+        corners = np.asarray(band.get_paths()[0].vertices)
+        left = corners[corners[:, 0] == SHOTS[0], 1]
         assert (left.min(), left.max()) == pytest.approx([100 * end for end in first.band])
     limits = {(*axes.get_xlim(), *axes.get_ylim()) for axes in figure.axes[:-1]}
     assert len(limits) == 1
@@ -116,7 +120,7 @@ def test_the_forest_is_that_of_the_table(tmp_path: Path) -> None:
     axes = found["picture"].figure.axes[0]
     names = [tick.get_text() for tick in axes.get_yticklabels()]
     assert names == [row["strategy"] for row in differences(group)] == ["block", "clmae", "grid"]
-    dots = [c for c in axes.collections if isinstance(c, PathCollection)]
+    dots = [x for x in axes.get_lines() if x.get_marker() == "o"]
     base = by_seed(group.reference, endpoint(group)) if group.reference else {}
     for rank, (label, one) in enumerate(judge(group).primary.items()):
         look = figures.look(rank + 1)
@@ -126,9 +130,8 @@ def test_the_forest_is_that_of_the_table(tmp_path: Path) -> None:
         (point,) = (x for x in axes.get_lines() if x.get_marker() == look.marker)
         assert point.get_xdata()[0] == pytest.approx(100 * one.value)
         own = by_seed(next(e for e in group.entries if e.label == label), endpoint(group))
-        offsets = np.asarray(dots[rank].get_offsets())
         wanted = sorted(100 * (own[seed] - base[seed]) for seed in own)
-        assert sorted(offsets[:, 0]) == pytest.approx(wanted)
+        assert list(dots[rank].get_xdata()) == pytest.approx(wanted)
         row = found["rows"][rank]
         told = f"{label} {row['− random']} {row['95 % interval']}, n = 6, Holm p = {row['Holm p']}"
         assert told in found["picture"].label
@@ -140,10 +143,22 @@ def test_two_seeds_are_dots_only(tmp_path: Path) -> None:
     found = forest(group_of(planted(tmp_path, 2)), "a")
     assert found
     axes = found["picture"].figure.axes[0]
-    assert [x for x in axes.get_lines() if x.get_marker() != "None"] == []
-    assert sum(len(np.asarray(c.get_offsets())) for c in axes.collections) == 6
+    drawn = [x for x in axes.get_lines() if x.get_marker() != "None"]
+    assert [(x.get_marker(), len(np.asarray(x.get_xdata()))) for x in drawn] == [("o", 2)] * 3
     assert "grid n = 2, no interval" in found["picture"].label
     assert {row["95 % interval"] for row in found["rows"]} == {"–"}
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=12))
+def test_dots_of_one_level_do_not_overlap(values: list[float]) -> None:
+    places, width = sorted(values), 0.1
+    levels = swarm(places, width)
+    assert set(levels) <= {0, 1, -1, 2, -2}
+    assert levels[0] == 0
+    pairs = [(a, b) for a, b in combinations(range(len(places)), 2) if levels[a] == levels[b]]
+    crowded = any(places[i + 5] - places[i] < width for i in range(len(places) - 5))
+    if not crowded:
+        assert all(places[b] - places[a] >= width for a, b in pairs)
 
 
 # Epochs

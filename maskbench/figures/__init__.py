@@ -12,14 +12,17 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
-INK, LINE, CONTROL = "#010203", "#040506", "#767677"
+INK, LINE, GRID, CONTROL = "#010203", "#040506", "#040507", "#767677"
 SERIES = (INK, "#d55e00", "#0072b2", "#009e73", "#cc79a7")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "d", "p")
+SCALE = 1.35
+"""Pixels per point in a page, at most: letters have one size in all figures."""
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)))
 """Twelve markers: as many strategies are told apart without a look at their colours."""
 _COLOURS = {
     INK: "currentColor",
     LINE: "var(--line)",
+    GRID: "var(--line)",
     CONTROL: "var(--control)",
     **{colour: f"var(--series-{i})" for i, colour in enumerate(SERIES) if i},
 }
@@ -40,7 +43,7 @@ _RC: dict[Any, Any] = {
     "ytick.color": LINE,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "grid.color": LINE,
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -76,28 +79,32 @@ def style() -> Any:
     return matplotlib.rc_context(_RC)
 
 
-def as_svg(figure: Figure, *, name: str, label: str) -> str:
-    """Inline SVG: themed by the page's CSS, ids unique by ``name``, the same bytes every time.
-
-    Args:
-        figure: What to draw.
-        name: Prefix of every id; unique in the page, letters, digits and hyphens only.
-        label: What the figure shows, for those who do not see it.
-    """
+def raw_svg(figure: Figure) -> str:
+    """A figure as SVG in the colours it was made with, transparent; the same every time."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with style(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts draw the text
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
+    return re.sub(r"\s*\n\s*", "\n", text).strip()
+
+
+def themed(raw: str, *, name: str, label: str) -> str:
+    """Inline SVG: themed by the page's CSS, ids unique by ``name``.
+
+    Args:
+        raw: Of ``raw_svg``.
+        name: Prefix of every id; unique in the page, letters, digits and hyphens only.
+        label: What the figure shows, for those who do not see it.
+    """
+    text = raw[raw.index("<svg") :]
     text = re.sub(r"<style type=\"text/css\">.*?</style>", "", text, flags=re.DOTALL)
     text = re.sub(r"<[^>]*>", lambda tag: _themed(tag.group(), name), text)  # texts stay as told
-    box = re.search(r'viewBox="[^"]*"', text)
-    head = f'<svg {box.group() if box else ""} role="img" aria-label="{html.escape(label)}">'
-    text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
-    return re.sub(r"\s*\n\s*", "\n", text).strip()
+    box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) [^"]*"', text)
+    size = f'{box.group()} style="max-width: {SCALE * float(box.group(1)):.0f}px"' if box else ""
+    head = f'<svg {size} role="img" aria-label="{html.escape(label)}">'
+    return re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
 
 
 def _themed(tag: str, name: str) -> str:

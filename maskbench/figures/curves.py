@@ -1,7 +1,7 @@
 """Line figures: accuracy over labelled images, loss over the budget."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +12,8 @@ from maskbench import figures
 SIZE = (5.9, 3.4)
 LONGEST = 22
 CHANCE = "chance"
+MOST_BANDS = 4
+"""More of them hide each other."""
 BASE = figures.Look(figures.CONTROL, "", (0, (4, 3)), 0.9)
 
 
@@ -93,7 +95,7 @@ def difficulty(curves: Sequence[Curve]) -> Figure:
 
 
 def over_epochs(curves: Sequence[Curve], quantity: str) -> Figure:
-    """A quantity in percent over the epochs seen.
+    """A quantity in percent over the epochs seen; bands for up to four curves.
 
     Args:
         curves: At least one; x in epochs, y and band as shares.
@@ -102,7 +104,8 @@ def over_epochs(curves: Sequence[Curve], quantity: str) -> Figure:
     with figures.style():
         figure, axes = _axes("epochs", quantity)
         scaled = [_percent(curve) for curve in curves]
-        _draw(axes, scaled)
+        many = len(curves) > MOST_BANDS
+        _draw(axes, [replace(curve, band=()) for curve in scaled] if many else scaled)
         axes.set_xlim(left=0)
         _label_ends(figure, [(curve.label, curve.y[-1], curve.look) for curve in scaled])
     return figure
@@ -137,7 +140,7 @@ def _percent(curve: Curve) -> Curve:
 
 def _axes(x: str, y: str, height: float = 1.0) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(SIZE[0], SIZE[1] * height))
-    axes = figure.add_axes((0.095, 0.15 / height, 0.54, 0.82 if height == 1 else 0.78))
+    axes = figure.add_axes((0.115, 0.15 / height, 0.52, 0.82 if height == 1 else 0.78))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.tick_params(length=3)

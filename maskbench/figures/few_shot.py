@@ -116,7 +116,12 @@ def _draw(axes: Axes, panel: Panel, others: Sequence[Curve], chance: float) -> N
         axes.fill_between(own.x, *ends, color=look.colour, alpha=SPREAD, linewidth=0, zorder=2)
     if panel.seeds:
         x, y = zip(*panel.seeds, strict=True)
-        dots = {"marker": "o", "markersize": 2.6, "markeredgewidth": 0, "alpha": 0.75}
+        dots: dict[str, Any] = {
+            "marker": "o",
+            "markersize": 2.6,
+            "markeredgewidth": 0,
+            "alpha": 0.75,
+        }
         axes.plot(
             x, [100 * one for one in y], linestyle="none", color=look.colour, zorder=3, **dots
         )

@@ -1,10 +1,11 @@
 """Differences and their intervals, a row per strategy, with the seeds behind them."""
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -61,8 +62,9 @@ def forest(rows: Sequence[Row], margin: float, *, title: str) -> Figure:
         axes = figure.add_axes(place)
         axes.axvspan(-100 * margin, 100 * margin, color=figures.CONTROL, alpha=SHADE, linewidth=0)
         axes.axvline(0, color=BASE.colour, linewidth=1, zorder=1)
-        _seeds(axes, rows)
+        axes.set_xlim(_limits(rows, margin))
         for rank, row in enumerate(rows):
+            _seeds(axes, rank, row)
             _row(axes, rank, row)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         names = [_wrapped(row.label) for row in rows]
@@ -72,24 +74,46 @@ def forest(rows: Sequence[Row], margin: float, *, title: str) -> Figure:
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False, axis="y")
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.set_ylabel("")
         axes.set_xlabel(title, fontsize=SIZE)
     return figure
+
+
+def _limits(rows: Sequence[Row], margin: float) -> tuple[float, float]:
+    """In points: all that is drawn, with some room."""
+    ends = [end for row in rows for end in (*(row.band or ()), *row.differences)]
+    low, high = 100 * min(*ends, -margin), 100 * max(*ends, margin)
+    room = 0.05 * (high - low)
+    return low - room, high + room
 
 
 def _wrapped(label: str) -> str:
     return "\n".join(textwrap.wrap(label, WRAP, max_lines=MOST_LINES, placeholder=" …") or [""])
 
 
-def _seeds(axes: Axes, rows: Sequence[Row]) -> None:
-    """Dots beside each other where they would lie on each other."""
-    x = [100 * value for row in rows for value in row.differences]
-    y = [rank + DOWN for rank, row in enumerate(rows) for _ in row.differences]
-    colours = {rank + DOWN: row.look.colour for rank, row in enumerate(rows)}
-    seaborn.swarmplot(
-        x=x, y=y, hue=y, palette=colours, orient="h", native_scale=True, size=DOT, legend=False,
-        warn_thresh=1.0, alpha=0.55, zorder=2, ax=axes,
-    )  # fmt: skip
+def _seeds(axes: Axes, rank: int, row: Row) -> None:
+    """Dots below the interval, beside each other where they would lie on each other."""
+    low, high = axes.get_xlim()
+    x = sorted(100 * value for value in row.differences)
+    levels = swarm(x, DOT / 72 * (high - low) / (WIDTH - LEFT - RIGHT))
+    y = [rank + DOWN + level * DOT / 72 / ROW for level in levels]
+    style: dict[str, Any] = {"markersize": DOT, "markeredgewidth": 0, "alpha": 0.7, "zorder": 2}
+    axes.plot(x, y, marker="o", linestyle="none", color=row.look.colour, **style)
+
+
+def swarm(ascending: Sequence[float], width: float) -> list[int]:
+    """A level for each dot, as near to 0 as it goes, at most two away.
+
+    Args:
+        ascending: Places of the dots.
+        width: Of a dot, in the same unit: as far apart are dots of one level where there is room.
+    """
+    last = dict.fromkeys((0, 1, -1, 2, -2), -math.inf)
+    found = []
+    for place in ascending:
+        free = (level for level, before in last.items() if place - before >= width)
+        found.append(next(free, min(last, key=lambda level: last[level])))
+        last[found[-1]] = place
+    return found
 
 
 def _row(axes: Axes, rank: int, row: Row) -> None:

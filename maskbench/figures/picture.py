@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 from matplotlib.figure import Figure
 
@@ -17,7 +18,7 @@ KINDS = ("svg", "png", "pdf")
 FONTS = "'DejaVu Sans', Verdana, Arial, sans-serif"
 """Of SVG files, whose text is text: the first is what the figure was laid out with, the others are
 no wider or nearly as wide."""
-_SILENT = {"svg": ("Date", "Creator"), "png": ("Software",), "pdf": ("CreationDate",)}
+_SILENT = {"png": ("Software",), "pdf": ("CreationDate",)}
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,15 @@ class Picture:
 
     def svg(self) -> str:
         """Inline SVG in the page's colours."""
-        return figures.as_svg(self.figure, name=self.name, label=self.label)
+        return figures.themed(self._raw, name=self.name, label=self.label)
 
     def file(self, kind: str) -> bytes:
         """A file of its own: ``svg``, ``png`` or ``pdf``."""
-        return as_bytes(self.figure, kind)
+        return _on_white(self._raw) if kind == "svg" else as_bytes(self.figure, kind)
+
+    @cached_property
+    def _raw(self) -> str:
+        return figures.raw_svg(self.figure)
 
 
 def as_bytes(figure: Figure, kind: str) -> bytes:
@@ -50,19 +55,25 @@ def as_bytes(figure: Figure, kind: str) -> bytes:
         figure: Is as it was afterwards.
         kind: ``svg`` (text as text), ``png`` (160 dots per inch) or ``pdf`` (fonts embedded).
     """
+    if kind == "svg":
+        return _on_white(figures.raw_svg(figure))
     buffer = io.BytesIO()
     with figures.style(), warnings.catch_warnings(), _light_grid(figure):
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # SVG: the reader's fonts draw it
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         metadata = dict.fromkeys(_SILENT[kind])
         figure.savefig(buffer, format=kind, dpi=DPI, facecolor="white", metadata=metadata)
-    found = buffer.getvalue()
-    if kind == "svg":
-        found = re.sub(rb"<[^>]*>", lambda tag: _own_font(tag.group()), found)
-    return found
+    return buffer.getvalue()
 
 
-def _own_font(tag: bytes) -> bytes:
-    return figures.set_font(tag.decode(), FONTS).encode()
+def _on_white(raw: str) -> bytes:
+    """SVG as a file: its own fonts, a light grid, a white ground."""
+    text = re.sub(r"<[^>]*>", lambda tag: _of_file(tag.group()), raw)
+    ground = '<rect width="100%" height="100%" fill="white"/>'
+    return re.sub(r"<svg[^>]*>", lambda tag: f"{tag.group()}\n{ground}", text, count=1).encode()
+
+
+def _of_file(tag: str) -> str:
+    return figures.set_font(tag, FONTS).replace(figures.GRID, GRID)
 
 
 @contextmanager

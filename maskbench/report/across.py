@@ -12,8 +12,8 @@ from maskbench.report.drawings import shown
 from maskbench.report.frame import Run
 from maskbench.report.frontier import COSTS, Frontier, Point
 from maskbench.report.means import Mean
-from maskbench.report.reach import Reach
-from maskbench.report.views import Entry
+from maskbench.report.reach import HOW, Reach, reaches
+from maskbench.report.views import Entry, Group
 from maskbench.report.words import big, clock, consumed, count, share
 
 TITLES = {"flops": "total FLOPs", "seconds": "seconds on the clock"}
@@ -118,6 +118,17 @@ def reached(rows: Sequence[Reach]) -> list[dict[str, str]]:
         }
         for row in rows
     ]
+
+
+def to_reach(group: Group) -> dict[str, Any] | None:
+    """Epochs to the baseline's accuracy; None where there is nothing to reach."""
+    if group.reference is None or len(group.entries) < 2 or "images" not in group.views:
+        return None
+    return {
+        "rows": reached(reaches(group)),
+        "shots": max(group.shots, default=0),
+        "how": HOW,
+    }
 
 
 def _reached(row: Reach) -> str:

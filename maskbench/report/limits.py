@@ -68,9 +68,10 @@ def _limit_scale(group: Group) -> str:
         if run.trials
         else "The recipe is shared, not tuned per strategy."
     )
+    passes = f"{longest:.3g} epoch{'' if longest == 1 else 's'}"
     return plain(
         f"The scale is {model['preset']} ({model['width']} wide, {model['depth']} blocks, "
-        f"{model['image']} px) for {longest:.3g} epoch{'' if longest == 1 else 's'}: what holds here need not hold at "
+        f"{model['image']} px) for {passes}: what holds here need not hold at "
         f"other sizes or longer schedules. {tuned}"
     )
 

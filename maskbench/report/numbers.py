@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Rows = list[dict[str, Any]]
 SCHEMA = 1
-DRAWN_BY = ("maskbench", "jinja2", "matplotlib", "numpy", "pillow", "scipy", "seaborn")
+DRAWN_BY = ("maskbench", "jinja2", "matplotlib", "numpy", "pillow", "scipy", "tabulate")
 """What decides the bytes of a page."""
 DIGITS = 10
 """Of every number in a file: further ones differ between processors."""

@@ -49,8 +49,8 @@ def few_shot(group: Group, name: str) -> dict[str, Any] | None:
         table.append((entry.label, str(len(probed)), [share(one) for one in means]))
         if probed:
             panels.append(_strategy(entry.label, look(group, rank), probed, shots))
-    base, *own = panels if group.reference and len(panels) > 1 else [None, *panels]
-    others = [] if base is None else [_grey(base.curve)]
+    against = 1 if group.reference and len(panels) > 1 else 0
+    others = [_grey(panel.curve) for panel in panels[:against]]
     for rank, (feature, label) in enumerate(CONTROLS):
         values = [group.control(feature, n) for n in shots]
         table.append((label, "–", ["–" if v is None else f"{100 * v:.1f}" for v in values]))
@@ -61,7 +61,7 @@ def few_shot(group: Group, name: str) -> dict[str, Any] | None:
     chance = 1 / next(run.classes for run in group.runs if run.classes)
     ends = ", ".join(f"{label} {cells[-1]} %" for label, _, cells in table)
     told = f"Test accuracy at {shots[-1]} labelled images per class: {ends}, chance "
-    figure = drawn_few_shot.few_shot(own, others, chance)
+    figure = drawn_few_shot.few_shot(panels[against:], others, chance)
     found = shown(name, figure, f"{told}{100 * chance:.1f} %.")
     rows = [(label, [seeds, *cells]) for label, seeds, cells in table]
     return {**found, "shots": shots, "rows": rows, "chance": chance}

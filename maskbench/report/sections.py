@@ -22,7 +22,6 @@ from maskbench.report.judge import judge
 from maskbench.report.methods import methods
 from maskbench.report.player import player
 from maskbench.report.progress import over_epochs
-from maskbench.report.reach import HOW, reaches
 from maskbench.report.reading import LeftOut
 from maskbench.report.studied import Studied
 from maskbench.report.verdict import verdict
@@ -80,7 +79,7 @@ def section(
         "machines": len({run.machine for run in group.runs}),
         "labels": [entry.label for entry in group.entries],
         "seeds": max(len(entry.runs) for entry in group.entries),
-        "reach": _reach(group),
+        "reach": across.to_reach(group),
         "forest": forest(group, f"{name}-forest"),
         "full": bool(fresh),
         "earlier": earlier,
@@ -142,17 +141,6 @@ def _relative(group: Group) -> dict[str, Any]:
     ]
     silent = [entry.label for entry in group.entries if not entry.says_cost]
     return {"names": list(costs.NUMBERS), "rows": rows, "silent": silent}
-
-
-def _reach(group: Group) -> dict[str, Any] | None:
-    """Epochs to the baseline's accuracy; None where there is nothing to reach."""
-    if group.reference is None or len(group.entries) < 2 or "images" not in group.views:
-        return None
-    return {
-        "rows": across.reached(reaches(group)),
-        "shots": max(group.shots, default=0),
-        "how": HOW,
-    }
 
 
 def title(group: Group, found: Sequence[Group]) -> str:
