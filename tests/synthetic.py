@@ -204,15 +204,19 @@ def html_of(store: Path) -> str:
 
 def groups_of(html: str) -> str:
     """The part of a page in which runs are ranked."""
-    return re.split(r'<section aria-labelledby="(?:cost1-h|h-)', html)[0]
+    ranked = html.partition('<section aria-labelledby="h-')[0]
+    return re.sub(r'(?s)<section aria-labelledby="s\d+-cost.*?</section>', "", ranked)
 
 
 def plain(html: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<style>.*?</style>", "", html)))
+    return re.sub(
+        r"\s+", " ", re.sub(r"<[^>]*>", " ", re.sub(r"(?s)<(style|script).*?</\1>", "", html))
+    )
 
 
 def compare(*words: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["compare", *words])
+    drawn = [] if "--figures" in words else ["--figures", "none"]  # they take most of the time
+    result = CliRunner().invoke(app, ["compare", *words, *drawn])
     if result.exception and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, result.stdout

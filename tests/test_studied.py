@@ -161,5 +161,5 @@ def test_alarms_that_differ_in_numbers_are_one_line(tmp_path: Path) -> None:
         change(folder, alarms=[f"at {s} % of the budget: off by -0.{s}1." for s in (0, 12.5, 100)])
     own = next(each for label, _, each in found(tmp_path)[0].strategies if label == "clmae")
     (line,) = alarms("clmae", own)
-    assert line.startswith("clmae, seeds 0, 1, from 0 to 100 % of the budget: off by -0.1001.")
+    assert line.startswith("clmae, seeds 0, 1, from 0 to 100 % of the budget: off by -0.1001 (")
     assert line in plain(html_of(tmp_path)).replace("&#39;", "'")

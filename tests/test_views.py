@@ -190,7 +190,7 @@ def test_figures_are_drawn_once(tmp_path: Path) -> None:
     ids = re.findall(r'\bid="([^"]*)"', html)
     assert len(ids) == len(set(ids))
     assert set(re.findall(r'(?:href="|url\()#([^")]*)', html)) <= set(ids)
-    assert html.count('<figure class="tape">') == 4
+    assert html.count('<figure class="tape"') == 4
     assert 'Masks of the others are shown under <a href="#g1">' in re.sub(r"\s+", " ", html)
 
 

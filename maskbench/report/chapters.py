@@ -78,20 +78,23 @@ def tabs(chapter: Chapter, missing: Sequence[Pair]) -> list[dict[str, Any]]:
         chapter: Like runs.
         missing: Views of them in which no two strategies are equal.
     """
-    found = []
+    found, empty = [], []
     for view in VIEWS:
         own = [(n, group) for n, group in chapter.groups if view in group.views]
         several = [(n, group) for n, group in own if len(group.entries) > 1]
         why = next((pair for pair in missing if SAID[view] in pair.why.split(":")[0]), None)
         boards = [board(number, group, view) for number, group in several]
-        if boards or why:
-            found.append({"name": view, "title": TITLES[view], "boards": boards, "missing": why})
+        tab = {"name": view, "title": TITLES[view], "boards": boards, "missing": why}
+        if boards:
+            found.append(tab)
+        elif why:
+            empty.append(tab)
     shown = {n for n, group in chapter.groups if len(group.entries) > 1 and group.views}
     alone = [board(n, group, "alone") for n, group in chapter.groups if n not in shown]
     if alone:
         title = UNMATCHED if shown else "Runs"
         found.append({"name": "alone", "title": title, "boards": alone, "missing": None})
-    return found
+    return [*found, *empty]
 
 
 def board(number: int, group: Group, view: str) -> dict[str, Any]:

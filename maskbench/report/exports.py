@@ -90,7 +90,9 @@ def _markdown(rows: Texts) -> str:
     """A pipe table; a pipe in a cell is escaped."""
     safe = [{key: value.replace("|", r"\|") for key, value in row.items()} for row in rows]
     sides = _sides(rows)
-    return tabulate(safe, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=sides)
+    return str(
+        tabulate(safe, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=sides)
+    )
 
 
 def _latex(rows: Texts, text: str) -> str:

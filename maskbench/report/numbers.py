@@ -64,8 +64,8 @@ def document(report: "Report") -> dict[str, Any]:
             for number, found in enumerate(report.across, 1)
             if found.rows or found.note
         ],
-        "not_compared": [_without_place(asdict(pair)) for pair in report.not_compared],
-        "missing_views": [_without_place(asdict(view)) for view in report.missing_views],
+        "not_compared": [asdict(pair) for pair in report.not_compared],
+        "missing_views": [asdict(view) for view in report.missing_views],
         "runs_started": [
             {"group": number, **tried.plain()}
             for number, group in enumerate(report.groups, 1)
@@ -89,9 +89,13 @@ def masks(report: "Report") -> dict[str, Rows]:
     return numbered(report.studies)
 
 
-def _without_place(pair: dict[str, Any]) -> dict[str, Any]:
-    """Without the command that names this machine's folders: a file is the same anywhere."""
-    return {name: value for name, value in pair.items() if name != "here"}
+def portable(told: Mapping[str, Any]) -> dict[str, Any]:
+    """A document without commands that name this machine's folders: a file is the same anywhere."""
+    pairs = {
+        key: [{name: value for name, value in pair.items() if name != "here"} for pair in told[key]]
+        for key in ("not_compared", "missing_views")
+    }
+    return {**told, **pairs}
 
 
 def _boards(report: "Report") -> Rows:
@@ -120,7 +124,7 @@ def tables(report: "Report") -> dict[str, Rows]:
         "few-shot": [row for n, group in enumerate(report.groups, 1) for row in _shots(n, group)],
         "over-epochs": [row for n, g in enumerate(report.groups, 1) for row in _moments(n, g)],
         "accuracy-against-cost": _even(_flat(row) for row in told["accuracy_against_cost"]),
-        "left-out": told["left_out"],
+        "left-out": _even(told["left_out"]),
         **{f"masks-{name}": rows for name, rows in masks(report).items()},
     }
 

@@ -174,7 +174,7 @@ def schedule(run: Run) -> dict[float, float]:
         return {}
     (name,) = names
     pairs = [(row.get("progress"), row.get(name)) for row in rows]
-    return {float(x): float(y) for x, y in sorted(pair for pair in pairs if _numbers(pair))}  # type: ignore[type-var, arg-type]
+    return {float(x): float(y) for x, y in sorted(pair for pair in pairs if _numbers(pair))}  # type: ignore[arg-type]
 
 
 def _numbers(pair: Sequence[Any]) -> bool:

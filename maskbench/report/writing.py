@@ -35,7 +35,7 @@ def texts(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> dict[st
     }
     drawn = [f"{FIGURES}/{picture.name}.{kind}" for picture in report.pictures for kind in kinds]
     told = {
-        **numbers.rounded(numbers.document(report)),
+        **numbers.rounded(numbers.portable(numbers.document(report))),
         "runs": numbers.sources(report.folders, folder),
         "files": sorted([NAME, NUMBERS, *tables, *drawn]),
     }
