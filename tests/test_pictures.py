@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ from test_earned import UNEARNED, group_of, planted
 from maskbench import figures
 from maskbench.figures.picture import KINDS, Picture
 from maskbench.report import page
-from maskbench.report.drawings import INDEX, write_pictures
 from maskbench.report.forest import forest
 from maskbench.report.pictures import few_shot
 
@@ -28,7 +26,7 @@ STYLE = (Path(page.__file__).parent / "style.css").read_text(encoding="utf-8")
 def test_nothing_leaves_its_figure_and_pages_stay_small(tmp_path: Path, count: int) -> None:
     report = page.make(sorted(many(tmp_path, count, 3).iterdir()))
     names = [one.name for one in report.pictures]
-    assert {"g1-forest", "g1-few-shot", "g1-epochs", "cost1"} <= set(names)
+    assert {"g1-forest", "g1-few-shot", "g1-epochs", "s1-cost1"} <= set(names)
     assert len(names) == len(set(names))
     for one in report.pictures:
         box = one.figure.get_tightbbox()
@@ -102,26 +100,6 @@ def test_files_do_not_depend_on_the_process(tmp_path: Path) -> None:
         for seed in ("1", "2")
     }  # fmt: skip
     assert len(told) == 1
-
-
-def test_only_what_an_earlier_report_wrote_is_removed(tmp_path: Path) -> None:
-    group = group_of(planted(tmp_path / "runs", 1))
-    found = forest(group, "g1-forest")
-    assert found
-    one, folder = found["picture"], tmp_path / "figures"
-    assert write_pictures([], folder) == []
-    assert not folder.exists()
-    first = write_pictures([one, replace(one, name="g2-forest")], folder, ("svg", "png"))
-    (folder / "mine.png").write_text("mine")
-    (tmp_path / "kept.svg").write_text("kept")
-    with (folder / INDEX).open("a") as file:
-        file.write("../kept.svg\n/etc/hosts\nmine.txt\n")
-    second = write_pictures([one], folder, ("svg",))
-    assert [path.name for path in second] == ["g1-forest.svg"]
-    assert {path.name for path in folder.iterdir()} == {"g1-forest.svg", INDEX, "mine.png"}
-    assert (tmp_path / "kept.svg").exists()
-    assert (folder / INDEX).read_text() == "g1-forest.svg\n"
-    assert len(first) == 4
 
 
 # Colours

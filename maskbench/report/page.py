@@ -141,7 +141,9 @@ def _chapter(
         "runs": chapter.runs,
         "tabs": chapters.tabs(chapter, missing),
         "groups": [parts[number - 1] for number, _ in chapter.groups],
-        "frontiers": [across.against_cost(found, f"{name}-cost") for found in against],
+        "frontiers": [
+            across.against_cost(found, f"{name}-cost{i}") for i, found in enumerate(against, 1)
+        ],
     }
 
 
