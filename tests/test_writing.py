@@ -1,4 +1,4 @@
-"""A report as files: the same from the same records, checked, replaced, and nobody else's touched."""
+"""A report as files: the same from the same records, checked, and nothing of others is touched."""
 
 import csv
 import io

@@ -44,9 +44,9 @@ def section(group: Group, found: Studied, name: str) -> dict[str, Any] | None:
     banded = _banded(series, found)
     key = [(label, style) for label, style, _ in series]
     hides, looks, moves = (
-        (drawn.saliency_panels(banded), "AUC of masks against saliency over the budget."),
-        (drawn.geometry_panels(banded), "Shape of masks over the budget."),
-        (drawn.drift_panels(series), "Change of masks over the budget."),
+        (drawn.saliency_panels(banded), f"AUC of masks at the end: {_ends(found, 'saliency')}."),
+        (drawn.geometry_panels(banded), f"Masks at the end: {_ends(found, 'geometry')}."),
+        (drawn.drift_panels(series), f"Change of masks at the end: {_ends(found, 'drift')}."),
     )
     return {
         "images": found.first.document.images,
@@ -150,6 +150,24 @@ def _percent(row: Mapping[str, Any] | None) -> str:
         return "–"
     half = "" if row["low"] is None else f"±{50 * (row['high'] - row['low']):.1f}"
     return f"{100 * row['value']:.1f}{half}"
+
+
+def _ends(found: Studied, table: str) -> str:
+    """The numbers of a figure at the end of the budget, strategy by strategy; for its alt text."""
+    key = {"saliency": "source", "geometry": "name"}.get(table, "quantity")
+    names: Mapping[str, str] = {"geometry": drawn.SHAPES, "drift": drawn.DRIFTS}.get(table, {})
+    last = len(found.first.shares) - 1
+    told = []
+    for label, _, _ in found.strategies:
+        parts = [
+            f"{names.get(row[key], row[key])} {cell(row)}"
+            for row in found.of(label)[table]
+            if row["moment"] == last
+            and row["value"] is not None
+            and (row["metric"] == "auc" if table == "saliency" else row[key] in names)
+        ]
+        told.append(f"{label}: {', '.join(parts) or 'not known'}")
+    return "; ".join(told)
 
 
 def _quantities(found: Studied, table: str) -> Texts:
