@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maskbench import findings
+from maskbench.analysis import drift
 from maskbench.analysis.agreement import Source
 from maskbench.analysis.study import Moment, study
 from maskbench.data import Images
@@ -219,12 +220,7 @@ def judged(
 
 def schedule(metrics: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> list[float | None]:
     """The strategy's lambda at these shares of the budget, as it was logged."""
-    names = {name for row in metrics for name in row if name.endswith("/lambda")}
-    if len(names) != 1:
-        return [None] * len(shares)
-    (name,) = names
-    known = [(row["progress"], row[name]) for row in metrics if row.get(name) is not None]
+    known = drift.logged(metrics)
     if not known:
         return [None] * len(shares)
-    x, y = zip(*sorted(known), strict=True)
-    return [float(value) for value in np.interp(shares, x, y)]
+    return [float(value) for value in np.interp(shares, list(known), list(known.values()))]

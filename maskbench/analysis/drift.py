@@ -5,9 +5,10 @@ factor lambda is positive, harder once it is negative. ``agreement`` asks whethe
 difficulty follows lambda; ``slope`` and ``trend`` whether something rises over the budget.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,29 @@ class Following:
 
     rho: float | None
     moments: int
+
+
+def logged(metrics: Iterable[Mapping[str, Any]]) -> dict[float, float]:
+    """A strategy's lambda over its budget, as its run has logged it.
+
+    Args:
+        metrics: Lines of a metrics file, of whatever shape.
+
+    Returns:
+        Share of the budget to value, ascending; empty where no line has one, or where lines have
+        several of different names.
+    """
+    rows = list(metrics)
+    names = {name for row in rows for name in row if name.endswith("/lambda")}
+    if len(names) != 1:
+        return {}
+    (name,) = names
+    pairs = [(row.get("progress"), row.get(name)) for row in rows]
+    return dict(sorted((float(x), float(y)) for x, y in pairs if _is_number(x) and _is_number(y)))
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def following(schedule: Sequence[float], measured: Sequence[float]) -> Following:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maskbench import figures
+from maskbench.analysis import drift
 from maskbench.errors import StoreError
 from maskbench.report.frame import Run
 from maskbench.report.study_file import Found
@@ -166,19 +167,9 @@ def schedule(run: Run) -> dict[float, float]:
         run: A finished run.
     """
     try:
-        rows = read_metrics(run.folder)
+        return drift.logged(read_metrics(run.folder))
     except StoreError:
         return {}
-    names = {name for row in rows for name in row if name.endswith("/lambda")}
-    if len(names) != 1:
-        return {}
-    (name,) = names
-    pairs = [(row.get("progress"), row.get(name)) for row in rows]
-    return {float(x): float(y) for x, y in sorted(pair for pair in pairs if _numbers(pair))}  # type: ignore[arg-type]
-
-
-def _numbers(pair: Sequence[Any]) -> bool:
-    return all(isinstance(value, int | float) and math.isfinite(value) for value in pair)
 
 
 def _side(tape: Tape, strategies: int, moments: int, count: int) -> int:
