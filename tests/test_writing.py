@@ -124,6 +124,28 @@ def test_what_a_later_report_does_not_write_goes_and_nothing_else(tmp_path: Path
     assert not list((out / "figures").iterdir())
 
 
+def test_records_are_copied_small_and_give_the_same_page(tmp_path: Path) -> None:
+    out = made(tmp_path)
+    page_before = (out / "report.html").read_bytes()
+    for folder in (tmp_path / "runs").iterdir():
+        (folder / "encoder.safetensors").write_bytes(b"0" * 1000)
+    words = ("--runs", str(tmp_path / "runs"), "--out", str(out), "--records", *PNG)
+    assert compare(*words)[0] == 0
+    assert (out / "report.html").read_bytes() == page_before
+    copied = files(out / "records")
+    assert {name for name in copied if name.endswith(".safetensors")} == {
+        "random-0/masks.safetensors", "clmae-0/masks.safetensors"
+    }  # fmt: skip
+    assert len([name for name in copied if name.endswith("record.json")]) == 6
+    shutil.rmtree(tmp_path / "runs")
+    assert report(str(out), "--check")[0] == 0
+    again = CliRunner().invoke(
+        app, ["compare", str(out / "records"), "--records", "--out", str(out)]
+    )
+    assert "holds the runs themselves" in str(again.exception)
+    assert files(out / "records") == copied
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     pair(tmp_path)
     for words in (["--figures", "gif"], ["--format", "word"]):

@@ -36,6 +36,13 @@ def compare(
     figures: Annotated[
         str, typer.Option(help="Files for papers: any of svg,png,pdf, or none.")
     ] = ",".join(KINDS),
+    copies: Annotated[
+        bool,
+        typer.Option(
+            "--records",
+            help="Copy what the report reads of the runs beside it, to be published with it.",
+        ),
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -56,17 +63,19 @@ def compare(
       maskbench compare
       maskbench compare random-nano clmae-nano --out reports/first-look
       maskbench compare other/runs --format latex
+      maskbench compare --records --out reports/published
     """
     form = "json" if as_json else form
     kinds = _kinds(form, figures)
     from maskbench.cli import render
-    from maskbench.report import page, writing
+    from maskbench.report import page, records, writing
 
     given = context.get_parameter_source("store")
     if not runs and (given is None or given.name == "DEFAULT") and folders_of(out):
         store = out
     with render.busy("reading the runs and drawing the report"):
-        report = page.make(chosen(runs or [], store))
+        folders = chosen(runs or [], store)
+        report = page.make(records.copy(folders, out) if copies else folders)
         path, replaced = writing.write(report, out, kinds)
     _tell(report, form, path, replaced=replaced)
     if report.left_out:
