@@ -71,7 +71,7 @@ def panels(drawn: Sequence[Panel], key: Key, *, aside: float = 0.0) -> Figure:
 
 
 def _draw(axes: Axes, panel: Panel, *, last: bool) -> None:
-    axes.set_title(panel.title, fontsize=9.5, loc="left", pad=4, parse_math=False)
+    axes.set_title(panel.title, fontsize=9.5, loc="left", pad=4, y=1.0, parse_math=False)
     axes.tick_params(length=2.5, labelsize=8.5, pad=2)
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-2, 102)
