@@ -68,7 +68,10 @@ def studied(group: Group) -> tuple[Studied, list[LeftOut]]:
         own = [kept[run.key] for run in entry.runs if run.key in kept]
         if own:
             strategies.append((entry.label, rank, own))
-    return Studied(strategies, _tables(strategies)), left_out
+    tables = _tables(strategies)
+    for one in found:
+        one.__dict__.pop("saliency", None)  # large, and not looked at again
+    return Studied(strategies, tables), left_out
 
 
 def _alike(found: Sequence[Found]) -> tuple[list[Found], list[LeftOut]]:
