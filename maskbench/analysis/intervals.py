@@ -68,7 +68,7 @@ def two_levels(values: NDArray[np.float64], neutral: Sequence[float]) -> list[In
         values: (quantities, seeds, images); NaN where an image has no value.
         neutral: What each is tested against.
     """
-    known = np.isfinite(values).all(axis=1)
+    known: NDArray[np.bool_] = np.array(np.isfinite(values).all(axis=1))
     alike: dict[bytes, list[int]] = {}
     for row, images in enumerate(known):
         alike.setdefault(images.tobytes(), []).append(row)
