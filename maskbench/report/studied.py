@@ -26,7 +26,7 @@ class Studied:
     """What is known of the masks of a group.
 
     Args:
-        strategies: Label, place among the group's strategies, and studies by seed.
+        strategies: Label, place among the group's strategies, and studies by seed, without rows.
         tables: Rows of all strategies by table, see ``TABLES``.
     """
 
@@ -69,9 +69,8 @@ def studied(group: Group) -> tuple[Studied, list[LeftOut]]:
         if own:
             strategies.append((entry.label, rank, own))
     tables = _tables(strategies)
-    for one in found:
-        one.__dict__.pop("saliency", None)  # large, and not looked at again
-    return Studied(strategies, tables), left_out
+    heads = [(label, rank, [one.head for one in own]) for label, rank, own in strategies]
+    return Studied(heads, tables), left_out
 
 
 def _alike(found: Sequence[Found]) -> tuple[list[Found], list[LeftOut]]:
