@@ -24,7 +24,7 @@ Shape = TypeVar("Shape", bound=BaseModel)
 class Part(BaseModel):
     """A part of a file of others: strict types, more fields may be there."""
 
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
 class Row(Part):

@@ -4,8 +4,9 @@
 """
 
 import json
-import math
 import stat
+from collections.abc import Iterable, Sized
+from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -127,33 +128,32 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _bounded(value: Any, smallest: float) -> None:
-    """Refuse what no run writes and what arithmetic or a page could choke on."""
+    """Refuse what no run writes and what arithmetic or a page could choke on.
+
+    Level by level and kind by kind: a file has some ten thousand numbers.
+    """
     level, depth = [value], 0
     while level:
         if depth > MAX_DEPTH:
             raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
-        inner: list[Any] = []
+        kinds: dict[type, list[Any]] = {}
         for item in level:
-            if isinstance(item, dict):
-                _within(len(item), MAX_KEYS, "keys in one object")
-                inner += [*item, *item.values()]
-            elif isinstance(item, list):
-                _within(len(item), MAX_ITEMS, "items in one list")
-                inner += item
-            elif isinstance(item, str):
-                _within(len(item), MAX_LETTERS, "characters in one text")
-            elif isinstance(item, int | float) and not _sane(item, smallest):
-                raise ValueError(f"a number is not within {smallest:g} and {LARGEST:g}")
-        level, depth = inner, depth + 1
+            kinds.setdefault(type(item), []).append(item)
+        objects, lists = kinds.get(dict, []), kinds.get(list, [])
+        names = set().union(*objects)
+        _within(objects, MAX_KEYS, "keys in one object")
+        _within(lists, MAX_ITEMS, "items in one list")
+        _within([*names, *kinds.get(str, [])], MAX_LETTERS, "characters in one text")
+        sizes = list(map(abs, (*kinds.get(int, []), *kinds.get(float, []))))
+        if sizes and not (
+            max(sizes) <= LARGEST and min(filter(None, sizes), default=1) >= smallest
+        ):
+            raise ValueError(f"a number is not within {smallest:g} and {LARGEST:g}")
+        level = list(chain.from_iterable((*map(dict.values, objects), *lists)))
+        depth += 1
 
 
-def _within(found: int, most: int, what: str) -> None:
-    if found > most:
-        raise ValueError(f"{found:,} {what}, at most {most:,} are read")
-
-
-def _sane(number: float, smallest: float) -> bool:
-    """Zero, or of a size that a run can have."""
-    if isinstance(number, float) and not math.isfinite(number):
-        return False
-    return number == 0 or smallest <= abs(number) <= LARGEST
+def _within(found: Iterable[Sized], most: int, what: str) -> None:
+    longest = max(map(len, found), default=0)
+    if longest > most:
+        raise ValueError(f"{longest:,} {what}, at most {most:,} are read")

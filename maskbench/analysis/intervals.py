@@ -10,8 +10,9 @@ With few seeds it is nearly the t-interval over seeds; with one seed the t-inter
 which says nothing of other seeds. A bootstrap of three seeds would be too narrow.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from numpy.typing import NDArray
 from scipy import optimize, special
 
 Parts = tuple[tuple[float, int], ...]
-LEAST = 1e-100
-"""p-values below are given as this."""
+LEVEL, LEAST = 0.05, 1e-100
+"""Of the intervals; and p-values below are given as this."""
 
 
 @dataclass(frozen=True)
@@ -57,39 +58,71 @@ def two_level(values: NDArray[np.float64], neutral: float = 0.0) -> Interval:
             seed is left out for all.
         neutral: What ``p`` tests the mean against.
     """
-    kept = values[:, np.isfinite(values).all(axis=0)]
-    seeds, images = kept.shape
-    if kept.size == 0:
-        return Interval(None, None, None, seeds, images)
-    mean = float(kept.mean())
+    return two_levels(values[None], [neutral])[0]
+
+
+def two_levels(values: NDArray[np.float64], neutral: Sequence[float]) -> list[Interval]:
+    """Means of many quantities of the same seeds and images; what ``two_level`` gives of each.
+
+    Args:
+        values: (quantities, seeds, images); NaN where an image has no value.
+        neutral: What each is tested against.
+    """
+    known: NDArray[np.bool_] = np.array(np.isfinite(values).all(axis=1))
+    alike: dict[bytes, list[int]] = {}
+    for row, images in enumerate(known):
+        alike.setdefault(images.tobytes(), []).append(row)
+    found: dict[int, Interval] = {}
+    for rows in alike.values():
+        kept = np.ascontiguousarray(values[rows][:, :, known[rows[0]]])
+        found |= zip(rows, _whole(kept, [neutral[row] for row in rows]), strict=True)
+    return [found[row] for row in range(len(values))]
+
+
+def _whole(values: NDArray[np.float64], neutral: Sequence[float]) -> list[Interval]:
+    """The same of quantities that are known of every image."""
+    count, seeds, images = values.shape
+    if values.size == 0:
+        return [Interval(None, None, None, seeds, images)] * count
+    means: list[float] = values.reshape(count, -1).mean(axis=1).tolist()
     if images == 1 and seeds == 1:
-        return Interval(mean, None, None, 1, 1)
-    parts = _parts(kept)
-    half = _half(parts, 0.05)
-    distance = abs(mean - neutral)
-    return Interval(mean, mean - half, mean + half, seeds, images, parts, distance)
+        return [Interval(mean, None, None, 1, 1) for mean in means]
+    found = []
+    for mean, none, parts in zip(means, neutral, _parts(values), strict=True):
+        half, distance = _half(parts, LEVEL), abs(mean - none)
+        found.append(Interval(mean, mean - half, mean + half, seeds, images, parts, distance))
+    return found
 
 
-def _parts(values: NDArray[np.float64]) -> Parts:
-    """The parts of the variance of the grand mean, each with its degrees of freedom."""
-    seeds, images = values.shape
-    over_images, over_seeds = values.mean(axis=0), values.mean(axis=1)
+def _parts(values: NDArray[np.float64]) -> list[Parts]:
+    """The parts of the variance of the grand means, each with its degrees of freedom."""
+    count, seeds, images = values.shape
+    over_images, over_seeds = values.mean(axis=1), values.mean(axis=2)
     if seeds == 1:
-        return ((float(over_images.var(ddof=1)) / images, images - 1),)
+        own = over_images.var(axis=1, ddof=1) / images
+        return [((part, images - 1),) for part in own.tolist()]
+    of_seeds: list[float] = (over_seeds.var(axis=1, ddof=1) / seeds).tolist()
     if images == 1:
-        return ((float(over_seeds.var(ddof=1)) / seeds, seeds - 1),)
-    rest = values - over_images - over_seeds[:, None] + values.mean()
-    of_rest = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
-    of_images = seeds * float(over_images.var(ddof=1))
-    return (
-        (float(over_seeds.var(ddof=1)) / seeds, seeds - 1),
-        (max(of_images - of_rest, 0.0) / (seeds * images), images - 1),
-    )
+        return [((part, seeds - 1),) for part in of_seeds]
+    rest = values - over_images[:, None] - over_seeds[:, :, None]
+    rest += values.reshape(count, -1).mean(axis=1)[:, None, None]
+    of_rest = (rest**2).sum(axis=(1, 2)) / ((seeds - 1) * (images - 1))
+    of_images = seeds * over_images.var(axis=1, ddof=1)
+    both = np.maximum(of_images - of_rest, 0.0) / (seeds * images)
+    return [
+        ((one, seeds - 1), (other, images - 1))
+        for one, other in zip(of_seeds, both.tolist(), strict=True)
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _quantile(free: int, level: float) -> float:
+    return float(special.stdtrit(free, level / 2))
 
 
 def _half(parts: Parts, level: float) -> float:
     """Half of an interval that misses with this probability."""
-    square = sum(float(special.stdtrit(free, level / 2)) ** 2 * v for v, free in parts)
+    square = sum(_quantile(free, level) ** 2 * v for v, free in parts)
     return float(square**0.5)
 
 

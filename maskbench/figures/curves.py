@@ -86,7 +86,10 @@ def difficulty(curves: Sequence[Curve]) -> Figure:
     with figures.style():
         figure, axes = _axes("share of the budget, %", "difficulty gap, %", height=0.8)
         scaled = [_percent(curve) for curve in curves]
-        plain = [Curve(c.label, c.look, [100 * x for x in c.x], c.y, c.band) for c in scaled]
+        many = len(curves) > MOST_BANDS
+        bands = [() if many else one.band for one in scaled]
+        pairs = zip(scaled, bands, strict=True)
+        plain = [Curve(c.label, c.look, [100 * x for x in c.x], c.y, band) for c, band in pairs]
         axes.axhline(0, color=BASE.colour, linewidth=BASE.width, linestyle=BASE.dash)
         _draw(axes, plain)
         axes.set_xlim(-1, 101)

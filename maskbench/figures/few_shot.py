@@ -59,7 +59,7 @@ def few_shot(panels: Sequence[Panel], others: Sequence[Curve], chance: float) ->
             place = (LEFT + column * (wide + GAP), height - down, wide, ROOM)
             axes = figure.add_axes(_shares(place, height))
             _frame(axes, limits, shots, left=not column, last=rank + COLUMNS >= len(panels))
-            axes.set_title(title, fontsize=9.5, loc="left", pad=4, parse_math=False)
+            axes.set_title(title, fontsize=9.5, loc="left", pad=4, y=1.0, parse_math=False)
             _draw(axes, panel, others, chance)
         _key(figure, key)
     return figure

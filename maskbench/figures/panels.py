@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from maskbench import figures
-from maskbench.figures.curves import BASE, LONGEST, Curve
+from maskbench.figures.curves import BASE, LONGEST, MOST_BANDS, Curve
 
 WIDTH, ROOM, GAP = 7.4, 1.45, 0.62
 LEFT, TOP, BOTTOM, ROW = 0.52, 0.3, 0.46, 0.21
@@ -47,7 +47,7 @@ def _lines(key: Key) -> int:
 
 
 def panels(drawn: Sequence[Panel], key: Key, *, aside: float = 0.0) -> Figure:
-    """Panels in rows of three, a key below where there is more than one curve.
+    """Panels in rows of three, a key below where there is more than one curve; bands for up to four.
 
     Args:
         drawn: At least one.
@@ -71,7 +71,7 @@ def panels(drawn: Sequence[Panel], key: Key, *, aside: float = 0.0) -> Figure:
 
 
 def _draw(axes: Axes, panel: Panel, *, last: bool) -> None:
-    axes.set_title(panel.title, fontsize=9.5, loc="left", pad=4, parse_math=False)
+    axes.set_title(panel.title, fontsize=9.5, loc="left", pad=4, y=1.0, parse_math=False)
     axes.tick_params(length=2.5, labelsize=8.5, pad=2)
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-2, 102)
@@ -94,7 +94,7 @@ def _draw(axes: Axes, panel: Panel, *, last: bool) -> None:
     for order, curve in enumerate(reversed(panel.curves)):
         x = [100 * share for share in curve.x]
         look = curve.look
-        if curve.band:
+        if curve.band and len(panel.curves) <= MOST_BANDS:
             low, high = zip(*curve.band, strict=True)
             axes.fill_between(x, low, high, color=look.colour, alpha=0.16, linewidth=0, zorder=2)
         axes.plot(x, curve.y, color=look.colour, linestyle=look.dash, linewidth=1.4,

@@ -3,7 +3,7 @@
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,12 +27,12 @@ class Picture:
 
     Args:
         name: Stem of its files and prefix of its ids; letters, digits and hyphens only.
-        figure: What is drawn.
+        draw: Makes what is drawn, the same every time; it is not kept, a report has many.
         label: What it shows, in numbers, for those who do not see it.
     """
 
     name: str
-    figure: Figure
+    draw: Callable[[], Figure]
     label: str
 
     def svg(self) -> str:
@@ -41,11 +41,19 @@ class Picture:
 
     def file(self, kind: str) -> bytes:
         """A file of its own: ``svg``, ``png`` or ``pdf``."""
-        return _on_white(self._raw) if kind == "svg" else as_bytes(self.figure, kind)
+        return self.files([kind])[kind]
+
+    def files(self, kinds: Sequence[str]) -> dict[str, bytes]:
+        """Several of them, drawn once."""
+        figure = self.draw() if set(kinds) - {"svg"} else None
+        return {
+            kind: _on_white(self._raw) if kind == "svg" or not figure else as_bytes(figure, kind)
+            for kind in kinds
+        }
 
     @cached_property
     def _raw(self) -> str:
-        return figures.raw_svg(self.figure)
+        return figures.raw_svg(self.draw())
 
 
 def as_bytes(figure: Figure, kind: str) -> bytes:

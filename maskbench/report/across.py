@@ -1,6 +1,7 @@
 """Parts of the page that look at several groups at once, or at what is in none."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
@@ -43,7 +44,11 @@ def against_cost(found: Frontier, name: str) -> dict[str, Any]:
     )
     label = f"Accuracy against cost. Non-dominated by FLOPs: {ahead or 'none known'}."
     nothing = {"svg": Markup(""), "picture": None}
-    figure = shown(name, drawn.frontier(panels, list(looks.items())), label) if panels else nothing
+    figure = (
+        shown(name, partial(drawn.frontier, panels, list(looks.items())), label)
+        if panels
+        else nothing
+    )
     run = found.points[0].entry.runs[0]
     return {
         "id": name,

@@ -1,6 +1,6 @@
 """The figures of a report: in the page, and beside it as files for papers and slides."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -12,13 +12,13 @@ PARTS = ("forest", "curves", "epochs", "difficulty")
 STUDIED = ("hides", "looks", "moves")
 
 
-def shown(name: str, figure: Figure, label: str) -> dict[str, Any]:
+def shown(name: str, draw: Callable[[], Figure], label: str) -> dict[str, Any]:
     """A figure for the template and for a file.
 
     Returns:
         ``svg``, inline, and ``picture``.
     """
-    picture = Picture(name, figure, label)
+    picture = Picture(name, draw, label)
     return {"svg": Markup(picture.svg()), "picture": picture}  # noqa: S704 made here
 
 

@@ -1,5 +1,6 @@
 """Paired differences to random masking as a figure, with its numbers as texts."""
 
+from functools import partial
 from typing import Any
 
 from maskbench.figures import forest as drawn
@@ -40,9 +41,9 @@ def forest(group: Group, name: str) -> dict[str, Any] | None:
         for label, one in found.items()
     ]
     told = "; ".join(f"{label} {_told(one)}" for label, one in found.items())
-    figure = drawn.forest(rows, MARGIN, title=AXIS)
+    draw = partial(drawn.forest, rows, MARGIN, title=AXIS)
     return {
-        **shown(name, figure, f"FS-AULC minus that of random, in points: {told}."),
+        **shown(name, draw, f"FS-AULC minus that of random, in points: {told}."),
         "margin": 100 * MARGIN,
         "rows": [_row(label, one) for label, one in found.items()],
     }

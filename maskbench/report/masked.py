@@ -1,6 +1,7 @@
 """The part of the page about masks: what they hide, what they look like, how they move."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
@@ -70,7 +71,7 @@ def _drawn(
     panes, label = of
     if not panes:
         return {"svg": Markup(""), "picture": None}
-    return shown(name, panels(panes, key), label)
+    return shown(name, partial(panels, panes, key), label)
 
 
 Series = list[tuple[str, figures.Look, dict[str, Rows]]]

@@ -48,7 +48,8 @@ def covered(found: Studied) -> str:
     """What the intervals cover."""
     alone = [label for label, _, own in found.strategies if len(own) == 1]
     several = (
-        "Intervals are 95 %: over seeds and images for what they hide, over seeds for the rest."
+        "Intervals are 95 %: over seeds and images for what they hide, over seeds for the rest; "
+        "drawn where at most four strategies are, the tables have them all."
     )
     if not alone:
         return several

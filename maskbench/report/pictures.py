@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,8 @@ def few_shot(group: Group, name: str) -> dict[str, Any] | None:
     chance = 1 / next(run.classes for run in group.runs if run.classes)
     ends = ", ".join(f"{label} {cells[-1]} %" for label, _, cells in table)
     told = f"Test accuracy at {shots[-1]} labelled images per class: {ends}, chance "
-    figure = drawn_few_shot.few_shot(panels[against:], others, chance)
-    found = shown(name, figure, f"{told}{100 * chance:.1f} %.")
+    draw = partial(drawn_few_shot.few_shot, panels[against:], others, chance)
+    found = shown(name, draw, f"{told}{100 * chance:.1f} %.")
     rows = [(label, [seeds, *cells]) for label, seeds, cells in table]
     return {**found, "shots": shots, "rows": rows, "chance": chance}
 
@@ -107,7 +108,8 @@ def losses(group: Group, name: str) -> tuple[dict[str, Any] | None, list[LeftOut
     if not lines:
         return None, missing
     ends = ", ".join(f"{label} {cells[-1]}" for label, cells in table)
-    figure = shown(name, curves.loss(lines), f"Training loss over the budget. At its end: {ends}.")
+    told = f"Training loss over the budget. At its end: {ends}."
+    figure = shown(name, partial(curves.loss, lines), told)
     moments = [f"{100 * moment:g} %" for moment in grid]
     return {**figure, "moments": moments, "table": table}, missing
 
@@ -148,7 +150,7 @@ def difficulty(group: Group, name: str) -> dict[str, Any] | None:
     ends = ", ".join(f"{label} {cells[-1]} %" for label, cells in table)
     label = f"Difficulty gap over the budget. At its end: {ends}."
     images = group.entries[0].runs[0].record["masks"].get("images")
-    figure = shown(name, curves.difficulty(lines), label)
+    figure = shown(name, partial(curves.difficulty, lines), label)
     return {**figure, "moments": moments, "table": table, "images": images}
 
 

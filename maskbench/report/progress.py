@@ -1,5 +1,6 @@
 """Accuracy over epochs, from probes during training."""
 
+from functools import partial
 from typing import Any
 
 from maskbench.figures import curves
@@ -43,8 +44,8 @@ def over_epochs(group: Group, name: str) -> dict[str, Any] | None:
     if not lines:
         return None
     label = f"Accuracy at {shots} labelled images per class over epochs: {'; '.join(ends)}."
-    figure = curves.over_epochs(lines, f"{shots}-shot accuracy, %")
-    return {**shown(name, figure, label), "shots": shots, "rows": rows}
+    draw = partial(curves.over_epochs, lines, f"{shots}-shot accuracy, %")
+    return {**shown(name, draw, label), "shots": shots, "rows": rows}
 
 
 def course(entry: Entry, shots: int) -> Course:

@@ -26,7 +26,7 @@ class Studied:
     """What is known of the masks of a group.
 
     Args:
-        strategies: Label, place among the group's strategies, and studies by seed.
+        strategies: Label, place among the group's strategies, and studies by seed, without rows.
         tables: Rows of all strategies by table, see ``TABLES``.
     """
 
@@ -68,7 +68,9 @@ def studied(group: Group) -> tuple[Studied, list[LeftOut]]:
         own = [kept[run.key] for run in entry.runs if run.key in kept]
         if own:
             strategies.append((entry.label, rank, own))
-    return Studied(strategies, _tables(strategies)), left_out
+    tables = _tables(strategies)
+    heads = [(label, rank, [one.head for one in own]) for label, rank, own in strategies]
+    return Studied(heads, tables), left_out
 
 
 def _alike(found: Sequence[Found]) -> tuple[list[Found], list[LeftOut]]:

@@ -1,7 +1,7 @@
 """The study of a run's masks, read back without torch; what others wrote is checked first."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -168,6 +168,13 @@ class Found:
             (row.moment, row.source, row.metric): (row, values.astype(np.float64))
             for row, values in rows
         }
+
+    @property
+    def head(self) -> "Found":
+        """The same without its rows and values, which are large."""
+        none = _Tables.model_construct(saliency=[], geometry=[], drift=[], effects=[])
+        document = self.document.model_copy(update={"tables": none})
+        return replace(self, document=document, values=self.values[:0].copy())
 
     @property
     def shares(self) -> list[float]:

@@ -7,6 +7,7 @@ which says nothing of other seeds; every row says which it is.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from scipy import stats
 
 from maskbench.analysis import drift, saliency
 from maskbench.analysis.agreement import NEUTRAL
-from maskbench.analysis.intervals import Interval, two_level
+from maskbench.analysis.intervals import Interval, two_level, two_levels
 from maskbench.report.study_file import Effect, Found, Quantity
 
 Rows = list[dict[str, Any]]
@@ -24,6 +25,8 @@ NO_MEAN = {"chi2_p"}
 """Quantities whose mean over seeds says nothing."""
 COURSES = ("moran", "low_frequency")
 GAPS = ("difficulty gap", "difficulty frozen gap")
+AT_ONCE = 2**19
+"""Numbers of images whose means are taken together."""
 
 
 def tables(found: Sequence[Found]) -> dict[str, Rows]:
@@ -57,9 +60,8 @@ def _interval(it: Interval, over: str) -> dict[str, Any]:
 
 def _saliency(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
     """Every moment, source and metric over the seeds that have it."""
-    for key in dict.fromkeys(key for one in found for key in one.saliency):
-        rows, values = zip(*(o.saliency[key] for o in found if key in o.saliency), strict=True)
-        mean = two_level(np.stack(values))
+    for key, own, mean in _means(found):
+        rows = [one.saliency[key][0] for one in own]
         moment, source, metric = key
         yield {
             **_where(found, moment),
@@ -67,9 +69,25 @@ def _saliency(found: Sequence[Found]) -> Iterator[dict[str, Any]]:
             "metric": metric,
             **_interval(mean, BOTH if mean.seeds > 1 else IMAGES),
             **_nulls(rows),
-            "p": two_level(np.stack(values), NEUTRAL[metric]).p if metric in NEUTRAL else None,
+            "p": mean.p if metric in NEUTRAL else None,
             "note": "; ".join(dict.fromkeys(row.note for row in rows if row.note)),
         }
+
+
+Key = tuple[int, str, str]
+
+
+def _means(found: Sequence[Found]) -> Iterator[tuple[Key, Sequence[Found], Interval]]:
+    """The rows in their order with the studies that have them; some at once, as many as fit."""
+    keys = dict.fromkeys(key for one in found for key in one.saliency)
+    most = max(1, AT_ONCE // (len(found) * found[0].document.images))
+    alike = groupby(keys, lambda key: tuple(one for one in found if key in one.saliency))
+    for own, run in ((own, list(run)) for own, run in alike):
+        for some in (run[first : first + most] for first in range(0, len(run), most)):
+            stacked = np.stack([[one.saliency[key][1] for one in own] for key in some])
+            neutral = [NEUTRAL.get(metric, 0.0) for _, _, metric in some]
+            for key, mean in zip(some, two_levels(stacked, neutral), strict=True):
+                yield key, own, mean
 
 
 def _nulls(rows: Sequence[Any]) -> dict[str, float | None]:

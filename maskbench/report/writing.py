@@ -45,8 +45,8 @@ def texts(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> dict[st
 def drawings(report: Report, kinds: Sequence[str] = KINDS) -> Iterator[tuple[str, bytes]]:
     """The figures by file name, one after the other: they take most of the time."""
     for picture in report.pictures:
-        for kind in kinds:
-            yield f"{FIGURES}/{picture.name}.{kind}", picture.file(kind)
+        for kind, content in picture.files(kinds).items():
+            yield f"{FIGURES}/{picture.name}.{kind}", content
 
 
 def write(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> tuple[Path, bool]:

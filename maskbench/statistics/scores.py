@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW
 
@@ -28,8 +28,9 @@ def half_width(scores: ArrayLike, axis: int = -1) -> Any:
         In the scores' unit, without that axis.
     """
     values = np.asarray(scores, dtype=np.float64)
-    freedom = values.shape[axis] - 1
-    return stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * stats.sem(values, axis=axis)
+    count = values.shape[axis]
+    quantile = special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)
+    return quantile * (values.std(axis=axis, ddof=1) / count**0.5)
 
 
 def sign_flip(differences: ArrayLike, rng: np.random.Generator, axis: int = -1) -> Any:
