@@ -5,9 +5,10 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,8 @@ class Made:
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """The report, made once for all processes of the tests."""
-    root = tmp_path_factory.getbasetemp().parent / "browser"
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "browser"
     file = root / "report.html"
     root.mkdir(exist_ok=True)
     with FileLock(root / "lock"):
@@ -193,8 +195,6 @@ def opened(browser: Any, file: Path, at: str = "", **options: Any) -> Generator[
 @pytest.fixture
 def visit(chromium: Any, made: Made) -> Generator[Callable[..., Any]]:
     """Opens the report; what it says or asks for in the end fails the test."""
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         every: list[Seen] = []
 

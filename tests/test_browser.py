@@ -5,11 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-from browser import EVIL_NAME, NAMES, Made, opened
+from browser import EVIL_NAME, Made, opened
 
 Visit = Callable[..., Any]
-BOARD = ".tab:not([hidden]) .leaderboard"
+BOARD = "#s1 .tab:not([hidden]) > .board:first-of-type .leaderboard"
 
 
 def shown(page: Any, selector: str) -> list[str]:
@@ -50,7 +49,7 @@ def test_foreign_code_would_neither_run_nor_load(
 def test_hostile_names_are_shown_and_not_read_as_html(page: Any) -> None:
     assert page.locator(f"{BOARD} tbody th").all_inner_texts().count(EVIL_NAME) == 1
     assert page.locator("[onclick], [onload], [onerror]").count() == 0
-    assert page.locator(".filter label").last.inner_text().strip() in NAMES
+    assert EVIL_NAME in [one.strip() for one in page.locator(".filter label").all_text_contents()]
 
 
 # Tabs
@@ -121,9 +120,11 @@ def test_a_link_into_another_tab_chooses_it(visit: Visit) -> None:
     assert state(visit(f"#{board}")) == only(1)
 
 
-@pytest.mark.parametrize("odd", ["#nothing", "#%", "#%E0%A4%A", "#<b>", "#"])
-def test_an_odd_link_breaks_nothing(visit: Visit, odd: str) -> None:
-    assert state(visit(odd)) == only(0)
+def test_an_odd_link_breaks_nothing(visit: Visit) -> None:
+    page = visit("#%E0%A4%A")
+    for odd in ("nothing", "%", "<b>", ""):
+        page.evaluate("(to) => { location.hash = to; }", odd)
+        assert state(page) == only(0)
 
 
 def test_every_link_leads_to_something_visible(page: Any) -> None:
@@ -142,7 +143,7 @@ def test_every_link_leads_to_something_visible(page: Any) -> None:
 
 def test_copy_puts_the_very_text_on_the_clipboard(visit: Visit) -> None:
     page = visit(permissions=["clipboard-read", "clipboard-write"])
-    page.locator(f"{BOARD} + *, .copies summary").locator("visible=true").first.click()
+    page.locator(".copies summary:visible").first.click()
     buttons = page.locator(".copy button:visible")
     assert buttons.count() == 3
     for rank in range(3):
@@ -157,7 +158,7 @@ def test_copy_puts_the_very_text_on_the_clipboard(visit: Visit) -> None:
 def test_without_permission_the_old_way_copies_the_same(visit: Visit) -> None:
     page = visit(permissions=["clipboard-read", "clipboard-write"])
     page.evaluate("navigator.clipboard.writeText('old'); "
-                  "navigator.clipboard.writeText = () => Promise.reject(new Error('no'))")  # fmt: skip
+                  "navigator.clipboard.writeText = () => Promise.reject(new Error('no')); 0")  # fmt: skip
     page.locator(".copies summary:visible").first.click()
     box = page.locator(".copy:visible").nth(2)
     box.locator("button").click()
