@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from browser import chromium, made, page, visit
 
 from maskbench import runner
 from maskbench.cli import app
@@ -16,7 +17,7 @@ from maskbench.contract import SMALL, make_job, noise_split
 from maskbench.data.folder import open_folder
 from maskbench.data.source import Images
 
-__all__ = ["SHARED", "SMALL", "cli", "make_job", "noise_split"]
+__all__ = ["SHARED", "SMALL", "chromium", "cli", "made", "make_job", "noise_split", "page", "visit"]
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

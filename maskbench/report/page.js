@@ -48,7 +48,7 @@
   // Deep links: whatever hides the target is opened
 
   const reveal = () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.getElementById(location.hash.slice(1));  // ids are ASCII
     if (!target) return;
     for (let node = target; node; node = node.parentElement) {
       if (node.localName === "details") node.open = true;
@@ -61,16 +61,20 @@
   // Sorting
 
   const UNITS = { ms: 1e-3, s: 1, min: 60, h: 3600, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18 };
+  const NUMBER = /^[\s≥≤<>[]*([+-]?\d*\.?\d+(?:e[+-]?\d+)?)\s*([a-zA-Z]+)?/;
   const number = (cell) => {
-    const text = (cell.firstChild?.textContent ?? "").replaceAll("−", "-").replaceAll(",", "");
-    const found = text.match(/^[^\d+-]*([+-]?\d*\.?\d+(?:e[+-]?\d+)?)\s*([a-zA-Z]+)?/);
+    if (cell.dataset.value) return Number(cell.dataset.value);
+    const found = (cell.firstChild?.textContent ?? "").replaceAll("−", "-").replaceAll(",", "").match(NUMBER);
     return found ? Number(found[1]) * (UNITS[found[2]] ?? 1) : NaN;
   };
-  const compare = (column, numeric) => (a, b) => {
-    const [x, y] = [a.cells[column], b.cells[column]];
-    if (!numeric) return x.textContent.localeCompare(y.textContent);
-    const [m, n] = [number(x), number(y)];
-    return Number.isNaN(m) ? 1 : Number.isNaN(n) ? -1 : m - n;
+  const empty = (cell) => ["", "–"].includes(cell.textContent.trim());
+  // Ties keep their order, and cells without a value are last, either way
+  const sorted = (rows, column, numeric, sign) => {
+    const value = (row) => (numeric ? number(row.cells[column]) : row.cells[column].textContent);
+    const lacks = (row) => (numeric ? Number.isNaN(value(row)) : empty(row.cells[column]));
+    const known = rows.filter((row) => !lacks(row));
+    known.sort((a, b) => sign * (numeric ? value(a) - value(b) : value(a).localeCompare(value(b))));
+    return [...known, ...rows.filter(lacks)];
   };
   for (const table of all("table.sortable")) {
     const body = table.tBodies[0];
@@ -78,17 +82,15 @@
     if (before.length < 2) continue;
     [...table.tHead.rows].at(-1).querySelectorAll("th").forEach((head, column) => {
       const button = make("button", { type: "button", class: "sort" }, head.textContent);
-      const numeric = head.classList.contains("n");
+      const numeric = before.some((row) => !Number.isNaN(number(row.cells[column])))
+        && head.classList.contains("n");
       head.replaceChildren(button);
       button.addEventListener("click", () => {
         const was = head.getAttribute("aria-sort");
         const order = was === "ascending" ? "descending" : was === "descending" ? "" : "ascending";
         for (const other of all("[aria-sort]", table)) other.removeAttribute("aria-sort");
-        const rows = order ? [...before].sort(compare(column, numeric)) : before;
-        if (order === "descending") {
-          const known = rows.filter((row) => !numeric || !Number.isNaN(number(row.cells[column])));
-          rows.splice(0, known.length, ...known.reverse());
-        }
+        const sign = order === "ascending" ? 1 : -1;
+        const rows = order ? sorted(before, column, numeric, sign) : before;
         if (order) head.setAttribute("aria-sort", order);
         body.append(...rows);
       });
@@ -169,7 +171,6 @@
     const tile = rows * Math.max(1, Math.floor(80 / rows));
     const cell = tile / rows;
     const lut = bytes(data.colours);
-    const css = (name) => getComputedStyle(box).getPropertyValue(name).trim();
     const hidden = (bits, patch) => (bits[patch >> 3] >> (7 - (patch & 7))) & 1;
     const left = (index) => index * (tile + gap);
     const tiles = (pen, image, side) => {
@@ -204,7 +205,7 @@
         canvas.width = left(count) - gap;
         canvas.height = tile;
         const pen = canvas.getContext("2d");
-        const map = sprite.maps[source.value];
+        const map = sprite.maps[source?.value];
         if (layer === "saliency" && map) {
           patches((patch, x, y) => {
             pen.fillStyle = `rgb(${lut.slice(3 * map[patch], 3 * map[patch] + 3).join(" ")})`;
@@ -228,7 +229,7 @@
           });
         }
         const what = { image: "the images", mask: "the images with hidden patches covered",
-          reconstruction: "reconstructions", saliency: `saliency by ${source.value}` }[layer];
+          reconstruction: "reconstructions", saliency: `saliency by ${source?.value}` }[layer];
         const missing = (layer === "reconstruction" && !sprite.rebuilt) || (layer === "saliency" && !map);
         canvas.setAttribute("aria-label", `${one.label} at ${one.words[at]}: ${missing ? "not recorded, the images instead" : what}`);
         canvas.closest("figure").querySelector(".told").textContent = ` at ${one.words[at]}${missing ? "; not recorded for this run, the images are shown" : ""}`;
@@ -246,11 +247,9 @@
     box.hidden = false;
     box.closest("section").querySelector("details.static").open = false;
     slider.addEventListener("input", draw);
-    source.addEventListener("change", draw);
     for (const radio of layers) radio.addEventListener("change", draw);
-    source.addEventListener("change", () => {
-      const saliency = layers.find((radio) => radio.value === "saliency");
-      if (!saliency.disabled) saliency.checked = true;
+    source?.addEventListener("change", () => {
+      layers.find((radio) => radio.value === "saliency").checked = true;
       draw();
     });
     draw();
