@@ -177,7 +177,10 @@ def opened(browser: Any, file: Path, at: str = "", **options: Any) -> Generator[
         seen = Seen(context.new_page())
 
         def route(way: Any) -> None:
-            if way.request.url.startswith("data:") or way.request.url.split("#")[0] == file.as_uri():
+            if (
+                way.request.url.startswith("data:")
+                or way.request.url.split("#")[0] == file.as_uri()
+            ):
                 way.continue_()
             else:
                 seen.asked.append(way.request.url)

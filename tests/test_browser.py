@@ -29,9 +29,7 @@ def test_it_opens_from_the_disk_and_asks_for_nothing_else(visit: Visit) -> None:
     assert page.evaluate("document.cookie + JSON.stringify({...localStorage})") == "{}"
 
 
-def test_foreign_code_would_neither_run_nor_load(
-    chromium: Any, made: Made, tmp_path: Path
-) -> None:
+def test_foreign_code_would_neither_run_nor_load(chromium: Any, made: Made, tmp_path: Path) -> None:
     """Even where something slipped through the escaping, the page's policy stops it."""
     slipped = (
         '<img src="x" onerror="window.ran = 1"><script>window.ran = 2</script>'

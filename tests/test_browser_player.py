@@ -127,7 +127,13 @@ def told(page: Any) -> tuple[str, str, float, bytes, str]:
     line = float(box.locator(".now").get_attribute("x1"))
     words = box.locator(".told").nth(ranks(page)["clmae"]).inner_text()
     drawn = canvas(page, ranks(page)["clmae"]).tobytes()
-    return box.locator("output").inner_text(), slider.get_attribute("aria-valuetext"), line, drawn, words
+    return (
+        box.locator("output").inner_text(),
+        slider.get_attribute("aria-valuetext"),
+        line,
+        drawn,
+        words,
+    )
 
 
 def test_the_slider_moves_pictures_words_and_the_line_of_the_schedule(page: Any) -> None:

@@ -47,7 +47,7 @@ def _lines(key: Key) -> int:
 
 
 def panels(drawn: Sequence[Panel], key: Key, *, aside: float = 0.0) -> Figure:
-    """Panels in rows of three, a key below where there is more than one curve; bands for up to four.
+    """Panels in rows of three, a key below where there are several curves; bands for up to four.
 
     Args:
         drawn: At least one.
