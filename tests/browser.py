@@ -40,12 +40,13 @@ def pictures(name: str) -> NDArray[np.uint8]:
     """What a strategy's model paints: (moments, images, side, side, 3), a colour per patch."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
     colours = np.random.default_rng(seed).integers(0, 256, (MOMENTS, 7, GRID, GRID, 3), np.uint8)
-    return colours.repeat(SIDE // GRID, axis=2).repeat(SIDE // GRID, axis=3)
+    return np.repeat(np.repeat(colours, SIDE // GRID, axis=2), SIDE // GRID, axis=3)
 
 
 def images() -> NDArray[np.uint8]:
     """The images under the masks: (images, side, side, 3)."""
-    return pictures("images")[0]
+    found: NDArray[np.uint8] = pictures("images")[0]
+    return found
 
 
 def masks(name: str) -> NDArray[np.bool_]:
@@ -81,7 +82,7 @@ def store(path: Path) -> Path:
     seen = hashlib.sha256(np.arange(IMAGES).tobytes()).hexdigest()
     for rank, name in enumerate(NAMES):
         for seed in range(3):
-            clmae = {"flops": 8e9, "seconds": 90.0} if name == "clmae" else {}
+            clmae: dict[str, Any] = {"flops": 8e9, "seconds": 90.0} if name == "clmae" else {}
             run = used(name, seed, 0.5 + 0.02 * rank + seed / 100, **clmae)
             run["probes_during"] = [
                 moment(share, 0.3 + 0.2 * share + 0.01 * seed + 0.02 * rank, run["ledger"])
@@ -93,9 +94,9 @@ def store(path: Path) -> Path:
     for seed in range(3):
         long = used("random", seed, 0.53 + seed / 100, images=80, flops=8e9, seconds=5.0)
         put(path, f"long-{seed}", long, files=False)  # as many FLOPs as clmae's
-    failed = used("grid", 3, 0.0, status="failed", error=EVIL)
+    failed = used("grid", 3, 0.4, status="failed", error=EVIL)
     put(path, "failed", failed, files=False)
-    other = {"model": {**used("random", 0, 0)["model"], "hidden": 8}}
+    other: dict[str, Any] = {"model": {**used("random", 0, 0)["model"], "hidden": 8}}
     for name in ("random", "clmae"):
         run = used(name, 0, 0.4, **other)
         taped(put(path, f"other-{name}", run), name)

@@ -55,7 +55,7 @@ def test_hostile_names_are_shown_and_not_read_as_html(page: Any) -> None:
 
 def state(page: Any) -> list[tuple[str, str, int, bool]]:
     """Of every tab of the first leaderboard: name, chosen, in the Tab order, panel hidden."""
-    found = page.evaluate("""[...document.querySelector("[data-tabs]").querySelectorAll("[role=tab]")]
+    found = page.evaluate("""[...document.querySelectorAll("#s1 [role=tab]")]
         .map((tab) => [tab.textContent, tab.getAttribute("aria-selected"), tab.tabIndex,
           document.getElementById(tab.getAttribute("aria-controls")).hidden])""")
     return [tuple(one) for one in found]
@@ -102,7 +102,8 @@ def test_a_link_to_a_run_opens_it_and_scrolls_there(visit: Visit) -> None:
 def test_a_link_opens_all_that_is_folded_around_its_target(visit: Visit) -> None:
     hidden = visit()
     inner = hidden.evaluate("""[...document.querySelectorAll("details.more details.more [id]")]
-        .map((node) => node.id).find(Boolean) ?? document.querySelector("details.more .group").id""")
+        .map((node) => node.id).find(Boolean)
+        ?? document.querySelector("details.more .group").id""")
     assert not hidden.locator(f"#{inner}").is_visible()
     page = visit(f"#{inner}")
     assert page.locator(f"#{inner}").is_visible()
@@ -156,7 +157,7 @@ def test_copy_puts_the_very_text_on_the_clipboard(visit: Visit) -> None:
 def test_without_permission_the_old_way_copies_the_same(visit: Visit) -> None:
     page = visit(permissions=["clipboard-read", "clipboard-write"])
     page.evaluate("navigator.clipboard.writeText('old'); "
-                  "navigator.clipboard.writeText = () => Promise.reject(new Error('no')); 0")  # fmt: skip
+                  "navigator.clipboard.writeText = () => Promise.reject(1); 0")  # fmt: skip
     page.locator(".copies summary:visible").first.click()
     box = page.locator(".copy:visible").nth(2)
     box.locator("button").click()
@@ -167,7 +168,7 @@ def test_without_permission_the_old_way_copies_the_same(visit: Visit) -> None:
 
 def test_where_nothing_copies_the_text_is_selected_and_the_key_said(visit: Visit) -> None:
     page = visit()
-    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(new Error('no')); "
+    page.evaluate("navigator.clipboard.writeText = () => Promise.reject(1); "
                   "document.execCommand = () => false")  # fmt: skip
     page.locator(".copies summary:visible").first.click()
     box = page.locator(".copy:visible").first

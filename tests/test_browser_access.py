@@ -1,6 +1,7 @@
 """The report for everyone: axe, contrast, narrow screens, paper, no script, no motion."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ CONTRAST = """() => {
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const paper = light(getComputedStyle(document.body).backgroundColor);
-  return [...document.querySelectorAll("svg text")].filter((one) => one.checkVisibility()).map((one) => {
+  const texts = [...document.querySelectorAll("svg text")];
+  return texts.filter((one) => one.checkVisibility()).map((one) => {
     const style = getComputedStyle(one);
     const ink = light(style.fill);
     const seen = Number(style.opacity) * Number(style.fillOpacity);
@@ -112,7 +114,7 @@ def test_structure_for_screen_readers(page: Any) -> None:
         .map((one) => Number(one.localName[1]))""")
     assert levels[0] == 1
     assert levels.count(1) == 1
-    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all(b <= a + 1 for a, b in pairwise(levels))
     for landmark in ("main", "header", "footer"):
         assert page.locator(f"body > {landmark}").count() == 1
     wrong = page.evaluate("""({
@@ -120,8 +122,9 @@ def test_structure_for_screen_readers(page: Any) -> None:
         .filter((one) => one.localName === "img" || !(one.getAttribute("aria-label")
           || one.getAttribute("aria-labelledby") || one.querySelector("title")))
         .map((one) => one.outerHTML.slice(0, 150)),
-      tables: [...document.querySelectorAll("table")].filter((one) => !one.caption?.textContent.trim()
-        || !one.querySelector("thead th[scope=col]") || one.querySelector("th:not([scope])")
+      tables: [...document.querySelectorAll("table")]
+        .filter((one) => !one.caption?.textContent.trim()
+          || !one.querySelector("thead th[scope=col]") || one.querySelector("th:not([scope])")
         || [...one.querySelectorAll("tbody tr")].some((row) => row.cells[0].localName !== "th"))
         .map((one) => one.outerHTML.slice(0, 150)),
       nameless: [...document.querySelectorAll("section:not([aria-labelledby]):not([aria-label])")]
@@ -155,7 +158,7 @@ def test_motion_only_for_those_who_do_not_mind(visit: Visit) -> None:
 def test_paper_shows_everything_and_no_controls(page: Any) -> None:
     page.emulate_media(media="print", color_scheme="dark")
     settle(page)
-    hidden = page.evaluate("""[...document.querySelectorAll("main table, main svg, main img, main pre")]
+    hidden = page.evaluate("""[...document.querySelectorAll("main :is(table, svg, img, pre)")]
         .filter((one) => !one.closest(".player[hidden]"))  // never unfolded: its strips are there
         .filter((one) => !one.checkVisibility() || !one.getBoundingClientRect().height)
         .map((one) => one.outerHTML.slice(0, 100))""")

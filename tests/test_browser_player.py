@@ -8,7 +8,6 @@ import pytest
 from browser import (
     COUNT,
     MOMENTS,
-    NAMES,
     canvas,
     images,
     masks,
@@ -22,7 +21,6 @@ from synthetic import GRID
 
 GREY = (222, 222, 222)
 SLIDER = ".player input[type=range]"
-SHOWN = [NAMES.index(name) for name in NAMES]
 
 
 def ranks(page: Any) -> dict[str, int]:
@@ -142,8 +140,8 @@ def test_the_slider_moves_pictures_words_and_the_line_of_the_schedule(page: Any)
         to(page, moment)
         text, value, line, drawn, words = told(page)
         assert text == value == f"{share} % of the budget"
-        λ = f"{1 - 2 * share / 100:.2f}".replace("-", "−")
-        assert words.strip() == f"at {share} % of the budget, λ = {λ}"
+        weight = f"{1 - 2 * share / 100:.2f}".replace("-", "−")
+        assert words.strip() == f"at {share} % of the budget, λ = {weight}"
         seen.append((line, drawn))
     lines, pixels = zip(*seen, strict=True)
     assert (lines[1] - lines[0]) / (lines[2] - lines[0]) == pytest.approx(0.4, abs=0.01)
