@@ -21,7 +21,7 @@ from maskbench.report.reading import LeftOut
 from maskbench.report.studied import Studied
 from maskbench.report.tape import Tape, read_masks
 from maskbench.report.views import Entry, Group
-from maskbench.report.words import share
+from maskbench.report.words import share, signed
 from maskbench.results import MASKS, METRICS, read_metrics
 
 SHOWN = 6
@@ -143,7 +143,7 @@ def difficulty(group: Group, name: str) -> dict[str, Any] | None:
         errors = [row["error"] or 0.0 for row in rows]  # of one image none is known
         band = [(g - Z * error, g + Z * error) for g, error in zip(y, errors, strict=True)]
         lines.append(curves.Curve(entry.label, look(group, rank), found["moments"], y, band))
-        table.append((entry.label, [f"{100 * value:+.1f}" for value in y]))
+        table.append((entry.label, [signed(value) for value in y]))
         moments = [f"{100 * moment:.3g} %" for moment in found["moments"]]
     if not lines:
         return None

@@ -18,8 +18,8 @@ def count(n: int, word: str) -> str:
 
 
 def signed(value: float) -> str:
-    """Points with a sign: 0.013 is +1.3."""
-    return f"{100 * value:+.1f}".replace("-", "−")
+    """Points with a sign: 0.013 is +1.3; what rounds to nothing is +0.0."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def p_value(p: float | None) -> str:
