@@ -47,7 +47,9 @@ def _lines(key: Key) -> int:
 
 
 def panels(drawn: Sequence[Panel], key: Key, *, aside: float = 0.0) -> Figure:
-    """Panels in rows of three, a key below where there is more than one curve; bands for up to four.
+    """Panels in rows of three, a key below where there is more than one curve.
+
+    Bands are drawn for up to four curves.
 
     Args:
         drawn: At least one.
