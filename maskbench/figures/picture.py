@@ -35,6 +35,11 @@ class Picture:
     draw: Callable[[], Figure]
     label: str
 
+    @property
+    def figure(self) -> Figure:
+        """Drawn anew."""
+        return self.draw()
+
     def svg(self) -> str:
         """Inline SVG in the page's colours."""
         return figures.themed(self._raw, name=self.name, label=self.label)
