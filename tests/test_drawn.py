@@ -70,7 +70,7 @@ def test_every_strategy_has_a_panel_of_its_own_numbers(tmp_path: Path) -> None:
         assert (left.min(), left.max()) == pytest.approx([100 * end for end in first.band])
     limits = {(*axes.get_xlim(), *axes.get_ylim()) for axes in figure.axes[:-1]}
     assert len(limits) == 1
-    for label, seeds, cells in found["table"][:-2]:
+    for label, (seeds, *cells) in found["rows"][:-2]:
         assert f"{label} {cells[-1]} %" in found["picture"].label
         assert seeds == "3"
 
@@ -107,7 +107,7 @@ def test_a_strategy_without_probes_has_no_panel(tmp_path: Path) -> None:
     assert found
     assert found["shots"] == list(SHOTS[:-1])  # what all that were probed have
     assert found["picture"].figure.axes[0].get_title(loc="left") == "grid"
-    assert {label: cells for label, _, cells in found["table"]}["block"] == ["–", "–"]
+    assert dict(found["rows"])["block"] == ["0", "–", "–"]
 
 
 # Differences to random

@@ -28,8 +28,8 @@ def test_it_is_what_its_records_give(made: page.Report) -> None:
 def test_it_leaves_nothing_out_and_shows_everything(made: page.Report) -> None:
     assert made.left_out == []
     html = (EXAMPLE / "report.html").read_text(encoding="utf-8")
-    for part in ("Leaderboard", "Differences to random", "few labels", "over epochs", "against cost",
-                 "What was hidden", "What the masks hide", "Diagnostics", "Methods",
+    for part in ("Leaderboard", "Differences to random", "few labels", "over epochs",
+                 "against cost", "What was hidden", "What the masks hide", "Diagnostics", "Methods",
                  "What this report cannot tell you", "Every run"):  # fmt: skip
         assert part in plain(html), part
     assert 'class="player"' in html
