@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 LEFT_OUT = 3
 FORMS = ("table", "markdown", "latex", "csv", "json")
-KINDS = ("svg", "png", "pdf")
+KINDS, MANY, AUTO = ("svg", "png", "pdf"), 30, "auto"
+"""PNG and PDF of more figures take minutes, and nobody prints them all."""
 
 
 def compare(
@@ -34,8 +35,12 @@ def compare(
         ),
     ] = "table",
     figures: Annotated[
-        str, typer.Option(help="Files for papers: any of svg,png,pdf, or none.")
-    ] = ",".join(KINDS),
+        str,
+        typer.Option(
+            help="Files for papers: any of svg,png,pdf, or none. Default: all three; svg alone "
+            "where a report has more than 30 figures."
+        ),
+    ] = AUTO,
     copies: Annotated[
         bool,
         typer.Option(
@@ -76,6 +81,8 @@ def compare(
     with render.busy("reading the runs and drawing the report"):
         folders = chosen(runs or [], store)
         report = page.make(records.copy(folders, out) if copies else folders)
+        if figures == AUTO and len(report.pictures) > MANY:
+            kinds = ["svg"]
         path, replaced = writing.write(report, out, kinds)
     _tell(report, form, path, replaced=replaced)
     if report.left_out:
@@ -92,10 +99,12 @@ def _kinds(form: str, figures: str) -> list[str]:
 
     if form not in FORMS:
         raise UsageError(unknown("format", form, FORMS))
+    if figures == AUTO:
+        return list(KINDS)
     wanted = [] if figures == "none" else [kind.strip() for kind in figures.split(",")]
     for kind in wanted:
         if kind not in KINDS:
-            raise UsageError(unknown("kind of figure", kind, [*KINDS, "none"]))
+            raise UsageError(unknown("kind of figure", kind, [*KINDS, "none", AUTO]))
     return list(dict.fromkeys(wanted))
 
 

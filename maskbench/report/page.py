@@ -32,8 +32,9 @@ from maskbench.trust import plain
 
 NAME = "report.html"
 HERE = Path(__file__).parent
-FEW = 6
-"""So many chapters are listed at once; further ones can be unfolded."""
+FEW, PAIRS = 6, 100
+"""So many chapters, or strategies' masks, are shown at once, further ones can be unfolded; and so
+many pairs that cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def _told(report: Report, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "chapters": shown,
         "few": FEW,
+        "most_pairs": PAIRS,
         "titles": titles,
         "differing": report.differing,
         "runs": len({run.key for group in report.groups for run in group.runs}),
