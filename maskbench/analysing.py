@@ -68,7 +68,7 @@ def analyse(question: Question, store: Store, out: Path | None, progress: Progre
     folder = out or (own if question.plain else own / mark)
     found = findings.read(folder)
     # what a run wrote at its end names no question: it is of the finished run
-    if found and found.get("asked", mark if folder == own else None) == mark:
+    if found and found.get("asked", mark if folder == own and question.plain else None) == mark:
         return Answer(folder, found, reused=True)
     images = images or _images(question, record, store, progress)
     with lock.hold(run) if out is None else nullcontext():
