@@ -1,6 +1,5 @@
 """Reports of next to nothing and of very much."""
 
-import resource
 import subprocess
 import sys
 from importlib import import_module
@@ -70,22 +69,25 @@ def test_made_up_runs_are_read_whole(store: Any, tmp_path: Path) -> None:
     assert "What the masks hide" in text
 
 
-def made(store: Any, path: Path, *plan: int) -> str:
-    """The page of so many runs, strategies and data sets, made by a process of its own."""
+def made(store: Any, path: Path, *plan: int) -> tuple[str, int]:
+    """The page of so many runs, strategies and data sets, made by a process of its own; its peak
+    memory in bytes."""
     store.make(path / "runs", store.Plan(*plan))
     code = (
-        "import sys; from pathlib import Path; from maskbench.report import page; "
+        "import resource, sys; from pathlib import Path; from maskbench.report import page; "
         "folders = sorted(Path(sys.argv[1]).iterdir()); "
-        "Path(sys.argv[2]).write_text(page.make(folders).html, encoding='utf-8')"
+        "Path(sys.argv[2]).write_text(page.make(folders).html, encoding='utf-8'); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     out = path / "page.html"
-    subprocess.run([sys.executable, "-c", code, path / "runs", out], check=True)
-    return out.read_text(encoding="utf-8")
+    command: list[str | Path] = [sys.executable, "-c", code, path / "runs", out]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return out.read_text(encoding="utf-8"), 1024 * int(told)
 
 
 @pytest.mark.slow
 def test_the_page_of_40_runs_stays_small(store: Any, tmp_path: Path) -> None:
-    html = made(store, tmp_path, 40, 12, 1)
+    html, _ = made(store, tmp_path, 40, 12, 1)
     assert "data-player" in html
     assert "What the masks hide" in html
     assert len(html.encode()) < LARGEST
@@ -93,12 +95,11 @@ def test_the_page_of_40_runs_stays_small(store: Any, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_200_runs_are_told_apart_within_a_gigabyte(store: Any, tmp_path: Path) -> None:
-    html = made(store, tmp_path, 200, 12, 5)
+    html, peak = made(store, tmp_path, 200, 12, 5)
     text = plain(html)
     assert all(f"strategy-{n}" in text for n in range(1, 12))
     assert all(f"set-{n}" in text for n in range(1, 6))
     assert "Show all" in text
     assert html.count('class="more chapter-more"') == 4
     assert len(html.encode()) < 5 * LARGEST
-    peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     assert peak < MOST_MEMORY

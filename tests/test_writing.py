@@ -93,8 +93,11 @@ def test_other_versions_compare_numbers_only(
     assert code == 0
     assert "only numbers are compared" in told
     assert "here 99" in told
-    (out / "runs.csv").write_text("other")
-    assert report(str(out), "--check")[0] == 6
+    told = json.loads((out / "report.json").read_text())
+    told["verdicts"][0]["verdict"] = "clmae it is"
+    (out / "report.json").write_text(json.dumps(told))
+    code, said = report(str(out), "--check")
+    assert (code, "report.json  differs" in said) == (6, True)
 
 
 def test_runs_that_are_gone_and_reports_that_are_none_are_named(tmp_path: Path) -> None:
@@ -102,7 +105,7 @@ def test_runs_that_are_gone_and_reports_that_are_none_are_named(tmp_path: Path) 
     shutil.move(tmp_path / "runs", tmp_path / "moved")
     code = CliRunner().invoke(app, ["report", str(out), "--check"])
     assert "6 of the 6 runs" in str(code.exception)
-    assert report(str(out), str(tmp_path / "moved"), "--check")[0] == 6  # report.json names others
+    assert report(str(out), str(tmp_path / "moved"), "--check")[0] == 0  # the same, elsewhere
     code = CliRunner().invoke(app, ["report", str(tmp_path / "nothing")])
     assert "maskbench compare --out" in str(code.exception)
     (out / "report.json").write_text('{"schema": 99}')
@@ -144,6 +147,20 @@ def test_records_are_copied_small_and_give_the_same_page(tmp_path: Path) -> None
     )
     assert "holds the runs themselves" in str(again.exception)
     assert files(out / "records") == copied
+
+
+def test_files_of_others_are_neither_replaced_nor_taken_away(tmp_path: Path) -> None:
+    pair(tmp_path / "runs")
+    words = ["compare", "--runs", str(tmp_path / "runs"), "--figures", "none", "--out"]
+    (tmp_path / "runs.csv").write_text("mine")
+    assert "is of no report" in str(CliRunner().invoke(app, [*words, str(tmp_path)]).exception)
+    assert (tmp_path / "runs.csv").read_text() == "mine"
+    out = tmp_path / "out"
+    (out / "records").mkdir(parents=True)
+    (out / "records" / "thesis.txt").write_text("mine")
+    found = CliRunner().invoke(app, [*words, str(out), "--records"])
+    assert "holds other things" in str(found.exception)
+    assert (out / "records" / "thesis.txt").exists()
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:

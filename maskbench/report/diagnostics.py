@@ -98,7 +98,9 @@ def _fits(group: Group) -> Finding:
         not_there += [f"{run.id} ({failed} of {len(fits)})"] if failed else []
     if not_there:
         return Finding(what, LOOK, f"Fits did not converge: {_named(not_there)}.")
-    if silent or not ended:
+    if not silent and not ended:
+        return Finding(what, UNKNOWN, "Nothing was probed.")
+    if silent:
         return Finding(what, UNKNOWN, f"Whether {silent:,} fits converged is not recorded.")
     return Finding(what, OK, f"All {ended:,} logistic regressions converged.")
 

@@ -1,5 +1,6 @@
 """Leaderboards to paste into a paper, a README or a spreadsheet."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from tabulate import LATEX_ESCAPE_RULES, tabulate
@@ -11,6 +12,7 @@ from maskbench.report.judge import judge
 from maskbench.report.views import Group
 from maskbench.report.words import band, matched, p_value, share, signed, views
 from maskbench.statistics import Contrast
+from maskbench.trust import plain
 
 KINDS = ("markdown", "latex", "csv")
 MATHS = {
@@ -79,20 +81,27 @@ def _cost(name: str, cost: costs.Cost) -> tuple[str, str]:
 def caption(group: Group) -> str:
     """What the numbers are, in a sentence or two."""
     equal = f"equal {views(group.views)}: " if group.views else ""
-    return (
-        f"{group.runs[0].record['data']['name']}, {group.runs[0].record['model']['preset']}, "
-        f"{equal}{', '.join(matched(group))}. ± and brackets: 95 % t-intervals over seeds, from "
-        "three seeds on; differences are paired by seed."
+    record = group.runs[0].record
+    flagged = any(one.flagged for one in judge(group).attempts.values())
+    return plain(
+        f"{record['data']['name']}, {record['model']['preset']}, {equal}{', '.join(matched(group))}"
+        ". ± and brackets: 95 % t-intervals over seeds, from three seeds on; differences are "
+        f"paired by seed.{' *: over survivors, more than a fifth failed.' if flagged else ''}"
     )
 
 
 def _markdown(rows: Texts) -> str:
     """A pipe table; a pipe in a cell is escaped."""
-    safe = [{key: value.replace("|", r"\|") for key, value in row.items()} for row in rows]
+    safe = [{key: _shielded(value) for key, value in row.items()} for row in rows]
     sides = _sides(rows)
     return str(
         tabulate(safe, headers="keys", tablefmt="pipe", disable_numparse=True, colalign=sides)
     )
+
+
+def _shielded(text: str) -> str:
+    """A text that Markdown shows as it is, in a cell."""
+    return re.sub(r"([\\|<`])", r"\\\1", text)
 
 
 def _latex(rows: Texts, text: str) -> str:

@@ -232,7 +232,7 @@
           reconstruction: "reconstructions", saliency: `saliency by ${source?.value}` }[layer];
         const missing = (layer === "reconstruction" && !sprite.rebuilt) || (layer === "saliency" && !map);
         canvas.setAttribute("aria-label", `${one.label} at ${one.words[at]}: ${missing ? "not recorded, the images instead" : what}`);
-        canvas.closest("figure").querySelector(".told").textContent = ` at ${one.words[at]}${missing ? "; not recorded for this run, the images are shown" : ""}`;
+        canvas.closest("figure").querySelector(".told").textContent = ` at ${one.words[at]}${missing ? "; not recorded for this run, or not of all these images: the images are shown" : ""}`;
       });
       const words = `${(100 * share).toPrecision(3).replace(/\.0+$/, "")} % of the budget`;
       box.querySelector("output").textContent = words;

@@ -133,7 +133,7 @@ def _loss(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def difficulty(group: Group, name: str) -> dict[str, Any] | None:
     """Loss under a strategy's masks relative to random ones, of one run per strategy."""
-    lines, table, moments = [], [], []
+    lines, cells, images = [], {}, set()
     for rank, entry in enumerate(group.entries):
         found = entry.runs[0].record["masks"]
         rows = found.get("difficulty")
@@ -143,15 +143,20 @@ def difficulty(group: Group, name: str) -> dict[str, Any] | None:
         errors = [row["error"] or 0.0 for row in rows]  # of one image none is known
         band = [(g - Z * error, g + Z * error) for g, error in zip(y, errors, strict=True)]
         lines.append(curves.Curve(entry.label, look(group, rank), found["moments"], y, band))
-        table.append((entry.label, [signed(value) for value in y]))
-        moments = [f"{100 * moment:.3g} %" for moment in found["moments"]]
+        cells[entry.label] = dict(zip(found["moments"], map(signed, y), strict=True))
+        images.add(found.get("images"))
     if not lines:
         return None
-    ends = ", ".join(f"{label} {cells[-1]} %" for label, cells in table)
-    label = f"Difficulty gap over the budget. At its end: {ends}."
-    images = group.entries[0].runs[0].record["masks"].get("images")
-    figure = shown(name, partial(curves.difficulty, lines), label)
-    return {**figure, "moments": moments, "table": table, "images": images}
+    moments = sorted({moment for own in cells.values() for moment in own})
+    table = [(label, [own.get(moment, "–") for moment in moments]) for label, own in cells.items()]
+    ends = ", ".join(f"{label} {list(own.values())[-1]} %" for label, own in cells.items())
+    told = f"Difficulty gap over the budget. At its end: {ends}."
+    return {
+        **shown(name, partial(curves.difficulty, lines), told),
+        "moments": [f"{100 * moment:.3g} %" for moment in moments],
+        "table": table,
+        "images": images.pop() if len(images) == 1 else None,
+    }
 
 
 def reels(
@@ -194,8 +199,16 @@ def masks(found: Sequence[Reel]) -> dict[str, Any] | None:
     scale = {"low": low, "middle": centre, "high": high}
     images = {len(reel.tape.positions) for reel in found}
     bar = drawn.scale_bar(low, high, centre, span)
+    shares = sorted({share for reel in found for share in reel.shares})
     rows = [row for reel in found for row in _rows(reel)]
-    return {"panels": panels, "rows": rows, "scale": scale, "bar": bar, "images": max(images)}
+    return {
+        "panels": panels,
+        "moments": [f"{100 * share:.3g} %" for share in shares],
+        "rows": [(name, [cells.get(share, "–") for share in shares]) for name, cells in rows],
+        "scale": scale,
+        "bar": bar,
+        "images": max(images),
+    }
 
 
 def _tape(entry: Entry) -> tuple[Run | None, Tape | None, list[LeftOut]]:
@@ -233,16 +246,14 @@ def _panel(reel: Reel, colours: tuple[float, float]) -> dict[str, Any]:
     }
 
 
-def _rows(reel: Reel) -> list[dict[str, str]]:
-    """Spread and agreement of one strategy's masks at every moment, in words."""
+def _rows(reel: Reel) -> list[tuple[str, dict[float, str]]]:
+    """Spread and agreement of one strategy's masks by moment, in words."""
     numbers = [_numbers(hidden) for hidden in reel.tape.hidden]
     chance = float(reel.tape.hidden.mean())
     found = []
     for place, name in enumerate(("spread", f"agreement (independent: {chance:.2f})")):
-        cells = {
-            share: f"{pair[place]:.3f}" for share, pair in zip(_moments(reel), numbers, strict=True)
-        }
-        found.append({"masks": f"{reel.label}: {name}", **cells})
+        cells = [f"{pair[place]:.3f}" for pair in numbers]
+        found.append((f"{reel.label}: {name}", dict(zip(reel.shares, cells, strict=True))))
     return found
 
 

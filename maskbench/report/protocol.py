@@ -245,7 +245,8 @@ def software(group: Group) -> list[str]:
         (f"{name} #", lambda run, name=name: run.record["provenance"]["versions"].get(name))
         for name in names
     ]
-    found = [f"{said(group.runs, each)}."]
+    told = said(group.runs, each)
+    found = [f"{told}."] if told else []
     commits = list(dict.fromkeys(short(one["commit"]) for one in provenance if one["commit"]))
     found += [f"Commit {listed(commits, 'or')}."] if commits else []
-    return [*found, "What is not named here is as in these versions."]
+    return [*found, "What is not named here is as in these versions."] if found else []

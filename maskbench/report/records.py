@@ -1,5 +1,6 @@
 """Small copies of runs: what a report reads of them, to be published beside it."""
 
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,12 +9,14 @@ from maskbench import trust
 from maskbench.errors import StoreError
 from maskbench.findings import FOLDER, JSON, VALUES
 from maskbench.report import probed
+from maskbench.report.frame import Run
 from maskbench.report.putting import put
 from maskbench.report.reading import read
-from maskbench.report.views import groups
+from maskbench.report.tape import read_masks
+from maskbench.report.views import Entry, groups
 from maskbench.results import MASKS, METRICS, RECORD
 
-RECORDS = "records"
+RECORDS, NUMBERS = "records", "report.json"
 ALWAYS = (RECORD, f"{FOLDER}/{JSON}", f"{FOLDER}/{VALUES}")
 SHOWN = (METRICS, MASKS)
 """Of the run that stands for its strategy in pictures: the lowest seed."""
@@ -36,9 +39,10 @@ def copy(folders: Sequence[Path], out: Path) -> list[Path]:
     if any(folder.resolve().is_relative_to(home.resolve()) for folder in folders):
         raise StoreError(f"{home} holds the runs themselves: name the store they were copied from.")
     shown = {
-        entry.runs[0].folder.resolve()
+        run.folder.resolve()
         for group in groups(read(folders)[0])
         for entry in group.entries
+        for run in _shown(entry)
     }
     names: dict[str, Path] = {}
     for folder in folders:
@@ -48,16 +52,53 @@ def copy(folders: Sequence[Path], out: Path) -> list[Path]:
             name = f"{folder.resolve().name}-copy{number}"
         names[name] = folder
     try:
-        if home.is_symlink():
-            home.unlink()
-        shutil.rmtree(home, ignore_errors=True)
+        _ours(home)
+        fresh = home.with_name(f".{RECORDS}.{os.getpid()}.tmp")
         for name, folder in names.items():
             wanted = [*ALWAYS, *_probes(folder)]
             wanted += SHOWN if folder.resolve() in shown else ()
-            _copy(folder, home / name, wanted)
+            _copy(folder, fresh / name, wanted)
+        if home.exists():
+            shutil.rmtree(home)
+        fresh.replace(home)
     except OSError as error:
         raise StoreError(f"cannot write {home}: {error.strerror or error}.") from error
     return [home / name for name in names]
+
+
+def _shown(entry: Entry) -> list[Run]:
+    """The runs whose metrics and masks a page reads: up to the first that has masks."""
+    found = []
+    for run in entry.runs:
+        found.append(run)
+        try:
+            read_masks(run.folder)
+        except StoreError:
+            continue
+        break
+    return found
+
+
+def _ours(home: Path) -> None:
+    """Refuse to replace a folder that is not the copies of an earlier report.
+
+    Raises:
+        StoreError: Something else lies there.
+    """
+    if not home.exists() and not home.is_symlink():
+        return
+    text = home.parent / NUMBERS
+    try:
+        told = trust.parse(text.read_text(encoding="utf-8"), smallest=0)["runs"]
+        known = {str(row["folder"]) for row in told}
+    except (OSError, ValueError, KeyError, TypeError):
+        known = set()
+    there = {f"{RECORDS}/{path.name}" for path in home.iterdir()}
+    if home.is_symlink() or not there <= known:
+        raise StoreError(
+            f"{home} holds other things than the records of an earlier report: choose another "
+            "--out, or move it."
+        )
 
 
 def _probes(folder: Path) -> list[str]:

@@ -16,8 +16,13 @@ from maskbench.report.page import NAME, Report
 from maskbench.report.putting import put
 
 NUMBERS, FIGURES = "report.json", "figures"
-OURS = re.compile(r"[a-z0-9-]+\.csv|figures/[a-z0-9-]+\.(?:svg|png|pdf)")
+OURS = re.compile(
+    r"(?:leaderboard|runs|few-shot|over-epochs|accuracy-against-cost|left-out|masks-[a-z]+)\.csv"
+    r"|figures/[sg]\d+-[a-z0-9-]+\.(?:svg|png|pdf)"
+)
 """Names that may be taken away when a later report no longer writes them."""
+FORMULA = tuple("=+-@\t\r")
+"""What begins a formula in a spreadsheet."""
 
 
 def texts(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> dict[str, str]:
@@ -29,7 +34,7 @@ def texts(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> dict[st
         kinds: Of files for the figures that are written beside it.
     """
     tables = {
-        f"{name}.csv": csv(numbers.rounded(rows))
+        f"{name}.csv": csv([_shielded(row) for row in numbers.rounded(rows)])
         for name, rows in numbers.tables(report).items()
         if rows
     }
@@ -40,6 +45,14 @@ def texts(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> dict[st
         "files": sorted([NAME, NUMBERS, *tables, *drawn]),
     }
     return {NAME: report.html, NUMBERS: f"{json.dumps(told, indent=1)}\n", **tables}
+
+
+def _shielded(row: dict[str, Any]) -> dict[str, Any]:
+    """A row whose texts no spreadsheet takes for a formula."""
+    return {
+        key: f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
+        for key, value in row.items()
+    }
 
 
 def drawings(report: Report, kinds: Sequence[str] = KINDS) -> Iterator[tuple[str, bytes]]:
@@ -65,6 +78,7 @@ def write(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> tuple[P
     """
     page = folder / NAME
     try:
+        _refuse(folder, report)
         (folder / FIGURES if kinds else folder).mkdir(parents=True, exist_ok=True)
         replaced, before = page.exists(), _listed(folder)
         written: set[str] = set()
@@ -80,6 +94,21 @@ def write(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> tuple[P
         why = error.strerror or error
         raise StoreError(f"cannot write {page}: {why}. Choose another --out.") from error
     return page, replaced
+
+
+def _refuse(folder: Path, report: Report) -> None:
+    """Do not write over files of somebody else.
+
+    Raises:
+        StoreError: Tables of these names are there without a report, or figures lie elsewhere.
+    """
+    if (folder / FIGURES).is_symlink():
+        raise StoreError(f"{folder / FIGURES} is a link: choose another --out.")
+    if (folder / NAME).exists() or (folder / NUMBERS).exists():
+        return
+    taken = [name for name in numbers.tables(report) if (folder / f"{name}.csv").exists()]
+    if taken:
+        raise StoreError(f"{folder / taken[0]}.csv is of no report: choose another --out.")
 
 
 def _listed(folder: Path) -> set[str]:
@@ -180,16 +209,26 @@ def check(report: Report, folder: Path) -> tuple[list[Difference], list[str]]:
     wanted: dict[str, bytes] = {
         name: text.encode() for name, text in texts(report, folder, kinds).items()
     }
+    told = json.loads(wanted.pop(NUMBERS))
     if others:
         wanted = {name: text for name, text in wanted.items() if name.endswith(".csv")}
     else:
         wanted |= dict(drawings(report, kinds))
     found = [_state(folder, name, content) for name, content in sorted(wanted.items())]
-    extra = [] if others else sorted(set(there["files"]) - set(wanted))
+    if _numbers_of(told) != _numbers_of(there):
+        found.append(Difference(NUMBERS, "differs"))
+    extra = [] if others else sorted(set(there["files"]) - set(wanted) - {NUMBERS})
     return [
         *(one for one in found if one),
         *(Difference(name, "not from these records") for name in extra),
     ], others
+
+
+def _numbers_of(told: dict[str, Any]) -> dict[str, Any]:
+    """What a report says, wherever its runs lie and whatever drew it: records by their hashes."""
+    hashes = [row.get("sha256") for row in told["runs"] if isinstance(row, dict)]
+    rest = {key: value for key, value in told.items() if key not in ("made_with", "files")}
+    return {**rest, "runs": sorted(map(str, hashes))}
 
 
 def _state(folder: Path, name: str, content: bytes) -> Difference | None:
