@@ -202,6 +202,15 @@ def html_of(store: Path) -> str:
     return page.make(sorted(path.parent for path in store.glob("*/record.json"))).html
 
 
+SCRIPT = (Path(page.__file__).parent / "page.js").read_text(encoding="utf-8")
+
+
+def foreign(html: str) -> str:
+    """A page without its own script and the players' data, in which no tag can stand."""
+    html = html.replace(f"<script>\n{SCRIPT}\n</script>", "")
+    return re.sub(r'<script type="application/json">[^<]*</script>', "", html)
+
+
 def groups_of(html: str) -> str:
     """The part of a page in which runs are ranked."""
     ranked = html.partition('<section aria-labelledby="h-')[0]

@@ -42,7 +42,7 @@ def test_multiples_per_image_are_labelled(tmp_path: Path) -> None:
     assert "4.00x" in row.splitlines()[0]
     assert "\\n" not in out
     html = (tmp_path / "page" / "report.html").read_text()
-    assert ">Cost, per image</th>" in html
+    assert ">FLOP / image</th>" in html
 
 
 def dominated(point: tuple[float, float], others: list[tuple[float, float]]) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from conftest import cli
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 from safetensors.numpy import load_file, save_file
-from synthetic import ledger, moment, pair, put, record
+from synthetic import foreign, ledger, moment, pair, put, record
 
 from maskbench import trust
 from maskbench.errors import IO, StoreError
@@ -77,12 +76,8 @@ def steers(text: str) -> set[str]:
     return {letter for letter in text if not letter.isprintable()} - {"\n"}
 
 
-SCRIPT = (Path(page.__file__).parent / "page.js").read_text(encoding="utf-8")
-
-
 def harmless(html: str) -> bool:
-    html = html.replace(f"<script>\n{SCRIPT}\n</script>", "")
-    html = re.sub(r'<script type="application/json">[^<]*</script>', "", html)  # the player's data
+    html = foreign(html)
     return not steers(html) and not any(
         w in html for w in ("<script", "</style><img", "<img src=x")
     )
