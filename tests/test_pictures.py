@@ -90,7 +90,7 @@ def test_files_do_not_depend_on_the_process(tmp_path: Path) -> None:
         "from maskbench.figures.curves import Curve\n"
         "from maskbench.figures.picture import KINDS, Picture\n"
         "panel = few_shot.Panel(Curve('a', look(1), [1, 2], [.1, .2]), [], 'n = 1')\n"
-        "one = Picture('x', few_shot.few_shot([panel], [], .1), 'l')\n"
+        "one = Picture('x', lambda: few_shot.few_shot([panel], [], .1), 'l')\n"
         "print([hashlib.sha256(one.file(k)).hexdigest() for k in KINDS])"
     )
     told = {
