@@ -211,7 +211,8 @@ def test_dimensions_that_say_nothing_are_harmless() -> None:
 
 
 BIG = """
-import resource, torch
+import torch
+from maskbench.machine import peak_memory
 from maskbench.probes.logistic import solve
 rng = torch.Generator().manual_seed(0)
 labels = torch.arange(16000) % 1000
@@ -221,7 +222,7 @@ rows = torch.arange(16000)[None]
 strengths = torch.tensor([100.0, 10.0], dtype=torch.float64)
 fits = solve(pool, labels, rows, 1000, strengths=strengths, max_iterations=6)
 right = (pool @ fits.weights[0, 0].mT + fits.intercepts[0, 0]).argmax(1) == labels
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, right.double().mean().item())
+print(peak_memory('cpu')['host'], right.double().mean().item())
 """
 
 

@@ -74,15 +74,16 @@ def made(store: Any, path: Path, *plan: int) -> tuple[str, int]:
     memory in bytes."""
     store.make(path / "runs", store.Plan(*plan))
     code = (
-        "import resource, sys; from pathlib import Path; from maskbench.report import page; "
+        "import sys; from pathlib import Path; from maskbench.machine import peak_memory; "
+        "from maskbench.report import page; "
         "folders = sorted(Path(sys.argv[1]).iterdir()); "
         "Path(sys.argv[2]).write_text(page.make(folders).html, encoding='utf-8'); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(peak_memory('cpu')['host'])"
     )
     out = path / "page.html"
     command: list[str | Path] = [sys.executable, "-c", code, path / "runs", out]
     told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return out.read_text(encoding="utf-8"), 1024 * int(told)
+    return out.read_text(encoding="utf-8"), int(told)
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ Prints seconds and the peak of the host's memory on this machine.
 
 import argparse
 import json
-import resource
 import time
 from importlib import import_module
 
@@ -18,6 +17,7 @@ import numpy as np
 from maskbench.analysis import sources
 from maskbench.analysis.agreement import Source
 from maskbench.analysis.study import Moment, study
+from maskbench.machine import peak_memory
 from maskbench.provenance import provenance
 
 PATCH = 16
@@ -75,7 +75,7 @@ def main() -> None:
         "rows": len(found.tables["saliency"]),
         "study_s": round(took, 2),
         "sources_s": round(time.perf_counter() - start, 2),
-        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak_memory_bytes": peak_memory("cpu")["host"],
         "provenance": provenance("cpu"),
     }
     if given.json:

@@ -8,7 +8,6 @@ the clock and of the processor, the peak of the host's memory and the size of th
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any
 import store
 
 from maskbench.figures.picture import KINDS
+from maskbench.machine import peak_memory
 from maskbench.provenance import provenance
 
 
@@ -41,7 +41,7 @@ def measured(folders: list[Path], out: Path) -> dict[str, Any]:
         "files": written,
         "figures": len(report.pictures),
         "page_bytes": len(report.html.encode()),
-        "peak_memory_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak_memory_bytes": peak_memory("cpu")["host"],
     }
 
 
