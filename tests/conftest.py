@@ -16,10 +16,12 @@ from maskbench.cli.errors import guarded
 from maskbench.contract import SMALL, make_job, noise_split
 from maskbench.data.folder import open_folder
 from maskbench.data.source import Images
+from maskbench.figures.picture import Picture
 
 __all__ = ["SHARED", "SMALL", "chromium", "cli", "made", "make_job", "noise_split", "page", "visit"]
 
 
+EMPTY = '<svg viewBox="0 0 1 1"></svg>'
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 # One worker per core: a second thread of each, or of the commands they start, only gets in the way.
@@ -54,6 +56,18 @@ def no_study(request: pytest.FixtureRequest) -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "STUDIES", False):
             patch.setattr(runner, "at_end", lambda session: None)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_drawing(request: pytest.FixtureRequest) -> Generator[None]:
+    """Pages of this process hold empty figures with their labels, but in modules with ``DRAWS``.
+
+    Drawing is most of a page's time, and hundreds of tests ask for its words and numbers.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "DRAWS", False):
+            patch.setattr(Picture, "_raw", EMPTY)
         yield
 
 

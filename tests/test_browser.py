@@ -7,6 +7,8 @@ from typing import Any
 
 from browser import EVIL_NAME, Made, opened
 
+DRAWS = True
+
 Visit = Callable[..., Any]
 BOARD = "#s1 .tab:not([hidden]) > .board:first-of-type .leaderboard"
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from browser import settle, unfold
 
+DRAWS = True
+
 Visit = Callable[..., Any]
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
 SIZES = [360, 768, 1280]

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from studies import maps
 from synthetic import GRID
 
+DRAWS = True
+
 GREY = (222, 222, 222)
 SLIDER = ".player input[type=range]"
 

@@ -5,6 +5,8 @@ from typing import Any
 from browser import EVIL_NAME, NAMES, unfold
 from test_browser import BOARD, shown
 
+DRAWS = True
+
 HEADS = (
     *("Strategy", "Seeds", "Failed", "Rank", "FS-AULC", "− random", "Holm p", "4-shot", "20-NN"),
     *("Images", "FLOPs", "Time"),

@@ -26,6 +26,8 @@ from maskbench.report.pictures import few_shot
 from maskbench.report.progress import over_epochs
 from maskbench.report.reading import read
 
+DRAWS = True
+
 
 def lines(figure: Figure, place: int = 0) -> dict[str, list[Any]]:
     """Lines of an axes by marker: their heights."""

@@ -9,6 +9,8 @@ from synthetic import CLAIMS, plain
 from maskbench.report import page, writing
 from maskbench.report.judge import judge
 
+DRAWS = True
+
 EXAMPLE = Path(__file__).resolve().parents[1] / "reports" / "example"
 MOST_BYTES = 40 * 2**20
 

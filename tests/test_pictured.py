@@ -19,6 +19,8 @@ from maskbench.report.reading import read
 from maskbench.report.study_file import read_study
 from maskbench.studying import pictured
 
+DRAWS = True
+
 EVERY = np.ones(IMAGES, bool)
 
 

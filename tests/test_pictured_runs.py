@@ -18,7 +18,7 @@ from maskbench.report.reading import read
 from maskbench.report.study_file import read_study
 from maskbench.report.tape import read_masks
 
-STUDIES = True
+STUDIES = DRAWS = True
 
 
 @pytest.fixture(scope="module")

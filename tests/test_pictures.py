@@ -17,6 +17,8 @@ from maskbench.report import page
 from maskbench.report.forest import forest
 from maskbench.report.pictures import few_shot
 
+DRAWS = True
+
 STYLE = (Path(page.__file__).parent / "style.css").read_text(encoding="utf-8")
 
 # All of them

@@ -264,7 +264,10 @@ def test_a_run_with_a_prior_says_so_everywhere(
     shown = " ".join(capsys.readouterr().out.split())
     assert "uses an external prior: the encoder of run" in shown
     page = finished.parent / "page"
-    assert cli(monkeypatch, "compare", told["run"], "--out", str(page), "--json") == OK
+    assert (
+        cli(monkeypatch, "compare", told["run"], "--out", str(page), "--figures", "none", "--json")
+        == OK
+    )
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert row["prior"] == prior
     html = (page / "report.html").read_text()

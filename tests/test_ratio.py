@@ -128,7 +128,18 @@ def test_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: An
     exact = sum(8 * sum(step_flops(shape, 64 - hidden).values()) for hidden in counts)
     assert record["ledger"]["flops_total"] == exact
     assert record["ledger"]["flops_relative_to_random"] > 1.1
-    assert cli(monkeypatch, "compare", told["run"], "--out", str(tmp_path / "page")) == OK
+    assert (
+        cli(
+            monkeypatch,
+            "compare",
+            told["run"],
+            "--out",
+            str(tmp_path / "page"),
+            "--figures",
+            "none",
+        )
+        == OK
+    )
     page = (tmp_path / "page" / "report.html").read_text()
     assert "--set ratio.schedule=linear --set ratio.first=0.5 --set ratio.levels=8" in page
 

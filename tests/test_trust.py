@@ -83,6 +83,7 @@ def harmless(html: str) -> bool:
     )
 
 
+QUICK = ("--figures", "none")
 CALM = settings(
     max_examples=25,
     deadline=None,
@@ -114,7 +115,7 @@ def test_a_hostile_record_is_refused_or_shown_as_text(
     where = ("--out", str(store))
     assert cli(monkeypatch, "ls", *where) == 0
     assert cli(monkeypatch, "show", "evil", *where) in (0, IO)
-    code = cli(monkeypatch, "compare", "--runs", str(store), "--out", str(root / "page"))
+    code = cli(monkeypatch, "compare", "--runs", str(store), "--out", str(root / "page"), *QUICK)
     told = capsys.readouterr()
     assert code in (0, 3)
     assert "Traceback" not in told.err
@@ -149,7 +150,7 @@ def test_hostile_names_of_folders_are_shown_as_text(
     out = root / EVIL.replace("/", "")
     cli(monkeypatch, "ls", "--out", str(root / "runs"))
     cli(monkeypatch, "show", str(folder))
-    assert cli(monkeypatch, "compare", "--runs", str(root / "runs"), "--out", str(out)) == 3
+    assert cli(monkeypatch, "compare", "--runs", str(root / "runs"), "--out", str(out), *QUICK) == 3
     told = capsys.readouterr()
     assert "unexpected" not in told.err
     assert not steers(told.out + told.err)
@@ -281,7 +282,10 @@ def test_nothing_that_a_record_names_is_imported(
     put(store, "evil", found)
     for words in (["ls"], ["show", "evil"], ["ls", "strategies"]):
         assert cli(monkeypatch, *words, "--out", str(store)) == 0
-    assert cli(monkeypatch, "compare", "--runs", str(store), "--out", str(tmp_path / "page")) == 0
+    assert (
+        cli(monkeypatch, "compare", "--runs", str(store), "--out", str(tmp_path / "page"), *QUICK)
+        == 0
+    )
     assert not (tmp_path / "ran").exists()
 
 

@@ -15,6 +15,8 @@ from maskbench.report import exports, numbers, page, writing
 from maskbench.report.reading import read
 from maskbench.report.views import groups
 
+DRAWS = True
+
 PNG = ("--figures", "png")
 
 
