@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from synthetic import compare, pair, put, record, used
@@ -127,6 +128,21 @@ def test_what_a_later_report_does_not_write_goes_and_nothing_else(tmp_path: Path
     assert not list((out / "figures").iterdir())
 
 
+def test_the_numbers_of_a_report_are_worked_out_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, asked = page.make(sorted(pair(tmp_path / "runs").iterdir())), []
+
+    def document(report: page.Report) -> dict[str, Any]:
+        asked.append(report)
+        return told(report)
+
+    told = numbers.document
+    monkeypatch.setattr(numbers, "document", document)
+    writing.write(made, tmp_path / "out", [])
+    assert asked == [made]
+
+
 def test_records_are_copied_small_and_give_the_same_page(tmp_path: Path) -> None:
     out = made(tmp_path)
     page_before = (out / "report.html").read_bytes()
@@ -155,6 +171,10 @@ def test_files_of_others_are_neither_replaced_nor_taken_away(tmp_path: Path) -> 
     (tmp_path / "runs.csv").write_text("mine")
     assert "is of no report" in str(CliRunner().invoke(app, [*words, str(tmp_path)]).exception)
     assert (tmp_path / "runs.csv").read_text() == "mine"
+    (tmp_path / "runs.csv").rename(tmp_path / "masks-drift.csv")  # a table that this report lacks
+    assert "masks-drift.csv is of no" in str(
+        CliRunner().invoke(app, [*words, str(tmp_path)]).exception
+    )
     out = tmp_path / "out"
     (out / "records").mkdir(parents=True)
     (out / "records" / "thesis.txt").write_text("mine")
@@ -207,7 +227,8 @@ def test_csv_reads_back_and_markdown_and_latex_are_escaped(tmp_path: Path) -> No
 def test_tables_hold_every_run_and_every_shot(tmp_path: Path) -> None:
     pair(tmp_path, 3)
     put(tmp_path, "more", used("random", 0, 0.5, images=80, flops=8e9))
-    found = numbers.tables(page.make(sorted(tmp_path.iterdir())))
+    made = page.make(sorted(tmp_path.iterdir()))
+    found = numbers.tables(made, numbers.document(made))
     assert {row["run"] for row in found["runs"]} == {path.name for path in tmp_path.iterdir()}
     shots = [row for row in found["few-shot"] if row["run"] == "clmae-1"]
     assert {(row["feature"], row["shots"]) for row in shots} == {
