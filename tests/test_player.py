@@ -5,10 +5,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from safetensors.numpy import load_file, save_file
 from synthetic import html_of, plain, put, record
 
-from maskbench.report import page
+from maskbench.report import frame, page
+from maskbench.results import read_metrics
 
 NAMES = ("random", "block", "clmae", "grid")
 
@@ -53,6 +55,26 @@ def test_a_schedule_is_drawn_as_its_strategy_is_everywhere(tmp_path: Path) -> No
         assert line in elsewhere  # as the loss figure draws it
         assert line[0] == f"var(--series-{labels.index(label)})"
     assert lines[0] != lines[1]
+
+
+def test_what_a_run_logged_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def counted(folder: Path) -> list[dict[str, Any]]:
+        asked.append(folder.name)
+        return read_metrics(folder)
+
+    monkeypatch.setattr(frame, "read_metrics", counted)
+    html = html_of(store(tmp_path, ("clmae",)))
+    assert sorted(asked) == sorted(NAMES)  # for its loss, its check and its schedule
+    assert "clmae 2.000 to 0.200" in plain(html)
+    assert 'class="schedule"' in html
+    (tmp_path / "clmae/metrics.jsonl").unlink()
+    (tmp_path / "clmae/metrics.jsonl").symlink_to(tmp_path / "grid/metrics.jsonl")
+    html = html_of(tmp_path)  # a link out of the folder is not followed
+    assert "clmae is not recorded" in plain(html)
+    assert "no loss curve: no readable metrics.jsonl" in plain(html)
+    assert 'class="schedule"' not in html
 
 
 def test_strategies_that_saw_other_images_are_named(tmp_path: Path) -> None:

@@ -19,11 +19,9 @@ from PIL import Image
 
 from maskbench import figures
 from maskbench.analysis import drift
-from maskbench.errors import StoreError
 from maskbench.report.frame import Run
 from maskbench.report.study_file import Found
 from maskbench.report.tape import Tape
-from maskbench.results import read_metrics
 
 COUNT = 6
 """Images that are shown."""
@@ -75,7 +73,7 @@ def player(reels: Sequence[Reel]) -> dict[str, Any] | None:
     count = min(COUNT, len(first.shown))
     moments = max(alike, key=lambda reel: len(reel.shares)).shares
     side = _side(first, len(alike), len(moments), count)
-    lambdas = [schedule(reel.run) for reel in alike]
+    lambdas = [drift.logged(reel.run.metrics) for reel in alike]
     image, own = _sprite(first.shown[:count])
     strategies = [
         _strategy(reel, course, count, side) for reel, course in zip(alike, lambdas, strict=True)
@@ -164,18 +162,6 @@ def _of_these(study: Found, tape: Tape) -> bool:
     """Whether a study begins with the images of a tape."""
     positions = tape.positions[: study.document.images]
     return hashlib.sha256(positions.tobytes()).hexdigest() == study.document.images_sha256
-
-
-def schedule(run: Run) -> dict[float, float]:
-    """The strategy's lambda over the budget, as it was logged: share to value; empty without one.
-
-    Args:
-        run: A finished run.
-    """
-    try:
-        return drift.logged(read_metrics(run.folder))
-    except StoreError:
-        return {}
 
 
 def _side(tape: Tape, strategies: int, moments: int, count: int) -> int:
