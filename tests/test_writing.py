@@ -165,6 +165,24 @@ def test_records_are_copied_small_and_give_the_same_page(tmp_path: Path) -> None
     assert files(out / "records") == copied
 
 
+def test_records_hold_the_masks_of_the_first_seed_that_has_any(tmp_path: Path) -> None:
+    store, out = pair(tmp_path / "runs", 3), tmp_path / "out"
+    (store / "clmae-0/masks.safetensors").write_bytes(b"damaged")
+    words = ("--runs", str(store), "--out", str(out))
+    assert compare(*words)[0] == compare(*words, "--records")[0] == 3  # the damaged file is named
+    copied = {name for name in files(out / "records") if not name.endswith("record.json")}
+    assert copied == {
+        f"{run}/{name}"
+        for run in ("random-0", "clmae-0", "clmae-1")
+        for name in ("masks.safetensors", "metrics.jsonl")
+    }
+    html = (out / "report.html").read_text()
+    assert "<strong>clmae</strong>, seed 1" in html
+    assert "<strong>random</strong>, seed 0" in html
+    shutil.rmtree(store)
+    assert report(str(out), "--check")[0] == 0
+
+
 def test_files_of_others_are_neither_replaced_nor_taken_away(tmp_path: Path) -> None:
     pair(tmp_path / "runs")
     words = ["compare", "--runs", str(tmp_path / "runs"), "--figures", "none", "--out"]
@@ -234,6 +252,27 @@ def test_tables_hold_every_run_and_every_shot(tmp_path: Path) -> None:
         (feature, n) for feature in ("patchmean", "untrained", "pixels") for n in (1, 2, 4)
     }
     assert next(r for r in found["leaderboard"] if r["strategy"] == "clmae")["primary.seeds"] == 3
+
+
+def test_no_text_of_a_csv_file_is_a_formula(tmp_path: Path) -> None:
+    names = {"random": "-r", "=1+1": "+r", "@clmae": "=HYPERLINK()"}
+    for strategy, name in names.items():
+        for seed in range(3):
+            accuracy = 0.5 + seed / 100 - 0.1 * (strategy != "random")
+            put(tmp_path, f"{name}{seed}", record(strategy, seed, accuracy))
+    put(tmp_path, "+failed", record("=1+1", 3, 0.5, status="failed", error="=1"))
+    made = page.make(sorted(tmp_path.iterdir()))
+    found = writing.texts(made, tmp_path / "out", [])
+    tables = {k: list(csv.DictReader(io.StringIO(v))) for k, v in found.items() if k[-3:] == "csv"}
+    cells = [cell for rows in tables.values() for row in rows for cell in row.values()]
+    begun = [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert begun  # numbers below zero stay numbers
+    assert all(float(cell) < 0 for cell in begun)
+    runs = {(row["strategy"], row["run"]) for row in tables["runs.csv"]}
+    assert {("random", "'-r0"), ("'=1+1", "'+r1"), ("'@clmae", "'=HYPERLINK()2")} <= runs
+    assert "'+failed" in tables["left-out.csv"][0].values()
+    told = json.loads(found["report.json"])  # no spreadsheet reads it
+    assert {row["strategy"] for row in told["rows"]} == set(names)
 
 
 def test_files_have_ten_digits_and_no_nan() -> None:
