@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from synthetic import compare, pair, put, record, used
 
 from maskbench.cli import app
 from maskbench.cli.errors import guarded
-from maskbench.report import again
+from maskbench.report import again, page
 from maskbench.report.frame import Run
 from maskbench.report.reading import read
 
@@ -118,3 +119,19 @@ def test_compare_needs_no_torch(tmp_path: Path) -> None:
         "sys.exit(sum(name in sys.modules for name in ('torch', 'matplotlib.pyplot')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "asked", "kinds"),
+    [(0, "auto", {"svg", "png", "pdf"}), (-1, "auto", {"svg"}), (-1, "png", {"png"})],
+)
+def test_many_figures_are_svg_alone_unless_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: int, asked: str, kinds: set[str]
+) -> None:
+    put(tmp_path / "runs", "r", record("random", 0, 0.5))
+    count = len(page.make([tmp_path / "runs/r"]).pictures)
+    monkeypatch.setattr(import_module("maskbench.cli.compare"), "MANY", count + more)
+    words = ("--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--figures", asked)
+    assert compare(*words)[0] == 0
+    drawn = [path.suffix[1:] for path in (tmp_path / "out/figures").iterdir()]
+    assert sorted(drawn) == sorted([*kinds] * count)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
-from synthetic import SHOTS, many, put, record, rows
+from synthetic import SHOTS, many, moment, put, record, rows
 from test_earned import group_of, planted
 
 from maskbench import figures
@@ -23,7 +23,7 @@ from maskbench.report.forest import forest
 from maskbench.report.frontier import frontiers
 from maskbench.report.judge import by_seed, endpoint, judge
 from maskbench.report.pictures import few_shot
-from maskbench.report.progress import over_epochs
+from maskbench.report.progress import course, over_epochs
 from maskbench.report.reading import read
 
 DRAWS = True
@@ -187,6 +187,34 @@ def test_accuracy_over_epochs_is_that_of_the_moments(tmp_path: Path, seeds: int)
         assert f"{row['accuracy']} % at {row['epochs']} epochs (n = {seeds})" in (
             found["picture"].label
         )
+
+
+@pytest.mark.parametrize(
+    ("probed", "pairs"),
+    [
+        ([(0.5, 0.505)], [(0.5,), (0.505,)]),  # half a percent apart
+        ([(0.25, 0.5), (0.254, 0.504)], [(0.25, 0.254), (0.5, 0.504)]),
+        ([(0.5, 0.505), (0.504, 0.509)], [(0.5, 0.504), (0.505, 0.509)]),  # in order, not 0.505
+        ([(0.5, 0.505), (0.503,)], [(0.505, 0.503)]),  # none is used twice
+        ([(0.25, 0.5), (0.26, 0.512)], [(0.25, 0.26)]),  # at most one percent
+        ([(0.25, 0.5), (0.5,), (0.25, 0.5)], [(0.5, 0.5, 0.5)]),  # of all seeds
+        ([(0.49,), (0.5,), (0.51,)], []),  # all of the first
+    ],
+)
+def test_moments_of_seeds_are_matched_one_to_one(
+    tmp_path: Path, probed: list[tuple[float, ...]], pairs: list[tuple[float, ...]]
+) -> None:
+    for seed, shares in enumerate(probed):
+        run = record("random", seed, 0.9)
+        run["probes_during"] = [moment(share, 0.6 * share, run["ledger"]) for share in shares]
+        put(tmp_path, f"random-{seed}", run, files=False)
+    (entry,) = group_of(tmp_path).entries
+    found = course(entry, SHOTS[-1])
+    wanted = [*(float(np.mean(pair)) for pair in pairs), 1.0]
+    assert [when for when, _ in found] == pytest.approx([2 * share for share in wanted])
+    accuracy = [0.6 * share + 0.005 for share in wanted[:-1]]
+    assert [one.value for _, one in found] == pytest.approx([*accuracy, 0.905])
+    assert {one.n for _, one in found} == {len(probed)}
 
 
 def test_without_probes_during_training_there_is_no_course(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import CLAIMS, compare, groups_of, html_of, plain, put, record, used
 
-from maskbench.report import page, words
+from maskbench.report import chapters, page, words
 from maskbench.report.board import leaderboard
 from maskbench.report.frame import Run
 from maskbench.report.page import Report
@@ -271,12 +272,23 @@ def test_views_without_a_pair_are_named_with_a_command(tmp_path: Path) -> None:
         "No two strategies consumed equal FLOPs.",
         "No two strategies consumed equal time.",
     ]
+    assert [item.view for item in found] == ["flops", "seconds"]
     assert [re.findall(r"match:\S+", item.command) for item in found] == [
         ["match:a:flop"], ["match:a:s"],
     ]  # fmt: skip
     code, text = compare("--runs", str(tmp_path), "--out", str(tmp_path / "page"))
     assert code == 3  # masks were not written
     assert "No two strategies consumed equal FLOPs." in text
+
+
+def test_a_missing_view_is_found_whatever_its_words(tmp_path: Path) -> None:
+    two(tmp_path, used("clmae", 0, 0.6, flops=16e9, seconds=9))
+    report = made(tmp_path)
+    (chapter,) = chapters.chapters(report.groups)
+    reworded = [replace(view, why="images, FLOPs, time") for view in report.missing_views]
+    for missing in (report.missing_views, reworded):
+        found = {tab["name"]: tab["missing"] for tab in chapters.tabs(chapter, missing)}
+        assert found == {"images": None, "flops": missing[0], "seconds": missing[1]}
 
 
 def test_a_strategy_under_two_budgets_is_no_pair(tmp_path: Path) -> None:

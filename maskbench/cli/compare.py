@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from maskbench.report.page import Report
 
 LEFT_OUT = 3
-FORMS = ("table", "markdown", "latex", "csv", "json")
-KINDS, MANY, AUTO = ("svg", "png", "pdf"), 30, "auto"
+MANY, AUTO = 30, "auto"
 """PNG and PDF of more figures take minutes, and nobody prints them all."""
 
 
@@ -96,9 +95,12 @@ def _kinds(form: str, figures: str) -> list[str]:
         UsageError: One is unknown.
     """
     from maskbench.errors import UsageError, unknown
+    from maskbench.figures.picture import KINDS
+    from maskbench.report import exports
 
-    if form not in FORMS:
-        raise UsageError(unknown("format", form, FORMS))
+    forms = ("table", *exports.KINDS, "json")
+    if form not in forms:
+        raise UsageError(unknown("format", form, forms))
     if figures == AUTO:
         return list(KINDS)
     wanted = [] if figures == "none" else [kind.strip() for kind in figures.split(",")]

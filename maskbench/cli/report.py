@@ -22,7 +22,7 @@ def report(
     """Make a report again from the runs it was made of; or check that it is what they give.
 
     The same runs give the same bytes, where the libraries that draw are of the same versions.
-    Where they are not, --check compares the numbers (the CSV files) and says so.
+    Where they are not, --check compares the numbers (of report.json and the CSV files) and says so.
 
     Exit code 6 says that a file is not what the runs give; it is named.
 

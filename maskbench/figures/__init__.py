@@ -69,6 +69,16 @@ def look(rank: int) -> Look:
     )
 
 
+def stroke(look: Look) -> str:
+    """A look as CSS, of lines that the page draws itself: as the figures' lines, in its colours."""
+    told = f"stroke: {_COLOURS[look.colour]}; stroke-width: {look.width:g}"
+    if look.dash == "-":
+        return told
+    _, pattern = look.dash
+    dashes = " ".join(f"{look.width * length:g}" for length in pattern)  # as Matplotlib scales them
+    return f"{told}; stroke-dasharray: {dashes}"
+
+
 def control(rank: int) -> Look:
     """The look of a control: thin, grey, no strategy's."""
     return Look(CONTROL, ("x", "+", "1")[rank % 3], (0, (1, 1.5)), 1.2)

@@ -20,6 +20,7 @@ class Pair:
         why: In what they differ.
         command: What would make a comparable run; nothing for unlike conditions.
         here: The same from the current folder: it names the store, where that is not ``runs``.
+        view: In which they would have to be equal; None where no single one is meant.
     """
 
     a: str
@@ -27,6 +28,7 @@ class Pair:
     why: str
     command: str = ""
     here: str = ""
+    view: str | None = None
 
 
 def not_compared(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
@@ -108,7 +110,8 @@ def missing_views(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
                 known = view != "flops" or all(run.says_cost for run in (first, other))
                 command = matching(other, first, view) if known else ""
                 here = placed(command, other.folder)
-                found.append(Pair(first.id, other.id, _missing(view, known=known), command, here))
+                why = _missing(view, known=known)
+                found.append(Pair(first.id, other.id, why, command, here, view))
     return found
 
 

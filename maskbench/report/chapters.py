@@ -12,7 +12,7 @@ from maskbench.report.board import leaderboard
 from maskbench.report.judge import judge
 from maskbench.report.verdict import verdict
 from maskbench.report.views import VIEWS, Group
-from maskbench.report.words import SAID, count, matched, views
+from maskbench.report.words import count, matched, views
 from maskbench.trust import plain
 
 STRIP = ("images", "FLOPs", "time")
@@ -82,7 +82,7 @@ def tabs(chapter: Chapter, missing: Sequence[Pair]) -> list[dict[str, Any]]:
     for view in VIEWS:
         own = [(n, group) for n, group in chapter.groups if view in group.views]
         several = [(n, group) for n, group in own if len(group.entries) > 1]
-        why = next((pair for pair in missing if SAID[view] in pair.why.split(":")[0]), None)
+        why = next((pair for pair in missing if pair.view == view), None)
         boards = [board(number, group, view) for number, group in several]
         tab = {"name": view, "title": TITLES[view], "boards": boards, "missing": why}
         if boards:

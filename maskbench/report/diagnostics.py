@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maskbench.errors import StoreError
 from maskbench.report import masks_words
 from maskbench.report.alarms import depends_on_c, under_each_c
 from maskbench.report.differences import unfinished
@@ -15,7 +14,6 @@ from maskbench.report.recorded import DIRTY, listed, short, told
 from maskbench.report.studied import Studied
 from maskbench.report.views import Group, amount
 from maskbench.report.words import SAID, count, signed
-from maskbench.results import read_metrics
 from maskbench.trust import plain
 
 OK, LOOK, WRONG, UNKNOWN = "ok", "look", "failed", "not known"
@@ -160,10 +158,7 @@ def _loss(group: Group) -> Finding:
 
 def _course(run: Run) -> tuple[str, str]:
     """State and words of a run's loss; lines are in the order of the images seen."""
-    try:
-        rows = [row for row in read_metrics(run.folder) if "loss" in row]
-    except StoreError:
-        rows = []
+    rows = [row for row in run.metrics if "loss" in row]
     numbers = [row for row in rows if all(_is_number(row.get(key)) for key in ("images", "loss"))]
     if not numbers:
         return UNKNOWN, "is not recorded"

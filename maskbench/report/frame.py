@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from maskbench.errors import StoreError
+from maskbench.results import read_metrics
 from maskbench.trust import plain
 
 REFERENCE = "random"
@@ -130,6 +132,14 @@ class Run:
         )
         before = [moment for moment in found if moment.images < images]
         return [*before, Moment(images, flops, seconds, self.scores.get(TRAINED, {}))]
+
+    @cached_property
+    def metrics(self) -> Sequence[Mapping[str, Any]]:
+        """What was logged while it trained, line by line; none where it cannot be read."""
+        try:
+            return read_metrics(self.folder)
+        except StoreError:
+            return []
 
     def cost(self, *keys: str) -> float | None:
         """A number of the ledger; None when it was not counted."""

@@ -115,9 +115,13 @@ def _boards(report: "Report") -> Rows:
     return rows
 
 
-def tables(report: "Report") -> dict[str, Rows]:
-    """Tidy tables by name; a row per strategy, or per run and what was measured of it."""
-    told = document(report)
+def tables(report: "Report", told: Mapping[str, Any]) -> dict[str, Rows]:
+    """Tidy tables by name; a row per strategy, or per run and what was measured of it.
+
+    Args:
+        report: The report.
+        told: Its document.
+    """
     return {
         "leaderboard": _even(_flat(row) for row in told["rows"]),
         "runs": [row for n, group in enumerate(report.groups, 1) for row in _runs(n, group)],

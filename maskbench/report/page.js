@@ -188,8 +188,8 @@
         }
       }
     };
+    const image = picture(data.image, () => draw());
     const sprites = data.strategies.map((one) => ({
-      image: picture(one.image ?? data.image, () => draw()),
       rebuilt: one.rebuilt?.map((uri) => picture(uri, () => draw())),
       bits: one.hidden.map(bytes),
       maps: Object.fromEntries(Object.entries(one.saliency).map(([name, map]) => [name, bytes(map)])),
@@ -212,7 +212,7 @@
             pen.fillRect(x, y, cell, cell);
           });
         } else if (layer === "reconstruction" && sprite.rebuilt) tiles(pen, sprite.rebuilt[at], data.rebuilt_side);
-        else tiles(pen, sprite.image, data.side);
+        else tiles(pen, image, data.side);
         if (layer === "mask" || layer === "saliency") {
           pen.strokeStyle = layer === "mask" ? "#8c8c8c" : "#ffffff";
           pen.fillStyle = "#dedede";

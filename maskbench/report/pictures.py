@@ -22,7 +22,7 @@ from maskbench.report.studied import Studied
 from maskbench.report.tape import Tape, read_masks
 from maskbench.report.views import Entry, Group
 from maskbench.report.words import share, signed
-from maskbench.results import MASKS, METRICS, read_metrics
+from maskbench.results import MASKS, METRICS
 
 SHOWN = 6
 MOST_POINTS = 300
@@ -118,11 +118,7 @@ def _loss(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Share of the budget and loss, wherever both are numbers."""
     budget = run.cost("images") or 1
     points = []
-    try:
-        rows = read_metrics(run.folder)
-    except StoreError:
-        rows = []
-    for row in rows:
+    for row in run.metrics:
         pair = (row.get("images"), row.get("loss"))
         if all(isinstance(value, int | float) for value in pair):
             points.append((pair[0] / budget, pair[1]))  # type: ignore[operator]

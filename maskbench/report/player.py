@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import compress
 from typing import Any
 
 import matplotlib
@@ -18,11 +19,9 @@ from PIL import Image
 
 from maskbench import figures
 from maskbench.analysis import drift
-from maskbench.errors import StoreError
 from maskbench.report.frame import Run
 from maskbench.report.study_file import Found
 from maskbench.report.tape import Tape
-from maskbench.results import read_metrics
 
 COUNT = 6
 """Images that are shown."""
@@ -39,7 +38,7 @@ class Reel:
 
     Args:
         label: The strategy.
-        look: How its schedule is drawn.
+        look: Of the strategy in the group's figures; its schedule is drawn in it.
         run: The run that stands for it.
         tape: Its masks.
         study: What is known of them; None without a study.
@@ -61,19 +60,20 @@ class Reel:
 def player(reels: Sequence[Reel]) -> dict[str, Any] | None:
     """Everything the template and the script need; None where nothing can be played.
 
-    Only strategies whose masks are of the images of the first are played.
+    Only strategies whose masks are of the images of the first are played; the others are named.
 
     Args:
         reels: One per strategy.
     """
-    alike = [reel for reel in reels if _same(reel.tape, reels[0].tape)]
+    same = [_same(reel.tape, reels[0].tape) for reel in reels]
+    alike = list(compress(reels, same))
     if not alike:
         return None
     first = alike[0].tape
     count = min(COUNT, len(first.shown))
     moments = max(alike, key=lambda reel: len(reel.shares)).shares
     side = _side(first, len(alike), len(moments), count)
-    lambdas = [schedule(reel.run) for reel in alike]
+    lambdas = [drift.logged(reel.run.metrics) for reel in alike]
     image, own = _sprite(first.shown[:count])
     strategies = [
         _strategy(reel, course, count, side) for reel, course in zip(alike, lambdas, strict=True)
@@ -99,7 +99,11 @@ def player(reels: Sequence[Reel]) -> dict[str, Any] | None:
         "sources": sources,
         "strategies": [{"label": reel.label, "seed": reel.run.seed} for reel in alike],
         "schedule": _schedule(alike, lambdas),
-        "courses": [reel.label for reel, course in zip(alike, lambdas, strict=True) if course],
+        "courses": [
+            {"label": reel.label, "stroke": figures.stroke(reel.look)}
+            for reel in compress(alike, lambdas)
+        ],
+        "others": [reel.label for reel, played in zip(reels, same, strict=True) if not played],
         "data": Markup(_embedded(told)),  # noqa: S704 escaped for a script element
     }
 
@@ -160,18 +164,6 @@ def _of_these(study: Found, tape: Tape) -> bool:
     return hashlib.sha256(positions.tobytes()).hexdigest() == study.document.images_sha256
 
 
-def schedule(run: Run) -> dict[float, float]:
-    """The strategy's lambda over the budget, as it was logged: share to value; empty without one.
-
-    Args:
-        run: A finished run.
-    """
-    try:
-        return drift.logged(read_metrics(run.folder))
-    except StoreError:
-        return {}
-
-
 def _side(tape: Tape, strategies: int, moments: int, count: int) -> int:
     """Pixels along a reconstruction's side: whole ones per patch, fewer where there are many."""
     rows, own = int(tape.hidden.shape[2]), int(tape.shown.shape[1])
@@ -221,9 +213,10 @@ def _schedule(reels: Sequence[Reel], courses: Sequence[Mapping[float, float]]) -
     drawn = [
         f'<line class="zero" x1="{x(0):.1f}" x2="{x(1):.1f}" y1="{y(0):.1f}" y2="{y(0):.1f}"/>'
     ]
-    for rank, (_, course) in enumerate(known):
+    for reel, course in known:
         points = " ".join(f"{x(share):.1f},{y(value):.1f}" for share, value in _thin(course))
-        drawn.append(f'<polyline class="course c{rank % 4}" points="{points}"/>')
+        stroke = figures.stroke(reel.look)
+        drawn.append(f'<polyline class="course" style="{stroke}" points="{points}"/>')
     ticks = "".join(
         f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}">{value:.2g}</text>'
         for value in sorted({low, high})

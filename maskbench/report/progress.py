@@ -3,6 +3,10 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
 from maskbench.figures import curves
 from maskbench.report.drawings import shown
 from maskbench.report.frame import Run
@@ -13,6 +17,8 @@ from maskbench.report.words import epochs, share
 
 Course = list[tuple[float, Mean]]
 """Epochs and accuracy, moment by moment."""
+APART = 0.01 + 1e-9
+"""Of the budget, at most, between probes of two seeds at the same moment; and a rounding error."""
 
 
 def over_epochs(group: Group, name: str) -> dict[str, Any] | None:
@@ -51,28 +57,44 @@ def over_epochs(group: Group, name: str) -> dict[str, Any] | None:
 def course(entry: Entry, shots: int) -> Course:
     """Mean epochs and accuracy at the moments that all its runs probed during training share.
 
-    Moments are matched by the share of the run's own images, to one percent: under a budget of
-    seconds, seeds see different numbers of images.
+    Moments are matched by the share of the run's own images: under a budget of seconds, seeds see
+    different numbers of images. One of the first run and one of another are the same if they are at
+    most ``APART`` of the budget from each other, and nearest; each is used once.
     """
-    tables = [_by_share(run, shots) for run in entry.runs if len(run.moments) > 1]
-    shared = set.intersection(*(set(table) for table in tables)) if tables else set()
+    tables = [_moments(run, shots) for run in entry.runs if len(run.moments) > 1]
+    if not tables:
+        return []
+    first = tables[0]
+    matched = [_matched(first[:, 0], other[:, 0]) for other in tables]
     found = []
-    for moment in sorted(shared):
-        when, what = zip(*(table[moment] for table in tables), strict=True)
-        accuracy = mean(what)
+    for moment in sorted(set.intersection(*(set(pairs) for pairs in matched))):
+        rows = [other[pairs[moment]] for other, pairs in zip(tables, matched, strict=True)]
+        accuracy = mean(float(row[2]) for row in rows)
         if accuracy:
-            found.append((sum(when) / len(when), accuracy))
+            found.append((sum(float(row[1]) for row in rows) / len(rows), accuracy))
     return found
 
 
-def _by_share(run: Run, shots: int) -> dict[int, tuple[float, float]]:
-    """Percent of the run's images to its epochs and accuracy."""
+def _moments(run: Run, shots: int) -> NDArray[np.float64]:
+    """Share of the run's images, epochs and accuracy, moment by moment: (moments, 3)."""
     last = run.moments[-1].images
-    return {
-        round(100 * moment.images / last): (epochs(run, moment.images), moment.scores[shots])
+    rows = [
+        (moment.images / last, epochs(run, moment.images), moment.scores[shots])
         for moment in run.moments
         if shots in moment.scores
-    }
+    ]
+    return np.array(rows, dtype=np.float64).reshape(-1, 3)
+
+
+def _matched(one: NDArray[np.float64], other: NDArray[np.float64]) -> dict[int, int]:
+    """Which of the other shares is which of the one's: the least sum of squared gaps.
+
+    Squares keep the order: of two pairs, the crossed ones have the larger sum. A gap of more than
+    ``APART`` costs no more than one of ``APART``, and is no match.
+    """
+    gaps = np.abs(one[:, None] - other)
+    pairs = zip(*linear_sum_assignment(np.minimum(gaps, APART) ** 2), strict=True)
+    return {int(i): int(j) for i, j in pairs if gaps[i, j] <= APART}
 
 
 def _row(label: str, when: float, one: Mean) -> dict[str, str]:

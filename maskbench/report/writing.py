@@ -20,7 +20,8 @@ OURS = re.compile(
     r"(?:leaderboard|runs|few-shot|over-epochs|accuracy-against-cost|left-out|masks-[a-z]+)\.csv"
     r"|figures/[sg]\d+-[a-z0-9-]+\.(?:svg|png|pdf)"
 )
-"""Names that may be taken away when a later report no longer writes them."""
+"""Names that only a report may have in its folder: they are taken away when a later one no longer
+writes them, and are not written over where there is no report."""
 FORMULA = tuple("=+-@\t\r")
 """What begins a formula in a spreadsheet."""
 
@@ -33,14 +34,15 @@ def texts(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> dict[st
         folder: Where it lies, or is to lie: the runs are named as seen from there.
         kinds: Of files for the figures that are written beside it.
     """
+    document = numbers.document(report)
     tables = {
         f"{name}.csv": csv([_shielded(row) for row in numbers.rounded(rows)])
-        for name, rows in numbers.tables(report).items()
+        for name, rows in numbers.tables(report, document).items()
         if rows
     }
     drawn = [f"{FIGURES}/{picture.name}.{kind}" for picture in report.pictures for kind in kinds]
     told = {
-        **numbers.rounded(numbers.portable(numbers.document(report))),
+        **numbers.rounded(numbers.portable(document)),
         "runs": numbers.sources(report.folders, folder),
         "files": sorted([NAME, NUMBERS, *tables, *drawn]),
     }
@@ -78,7 +80,7 @@ def write(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> tuple[P
     """
     page = folder / NAME
     try:
-        _refuse(folder, report)
+        _refuse(folder)
         (folder / FIGURES if kinds else folder).mkdir(parents=True, exist_ok=True)
         replaced, before = page.exists(), _listed(folder)
         written: set[str] = set()
@@ -96,19 +98,19 @@ def write(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> tuple[P
     return page, replaced
 
 
-def _refuse(folder: Path, report: Report) -> None:
+def _refuse(folder: Path) -> None:
     """Do not write over files of somebody else.
 
     Raises:
-        StoreError: Tables of these names are there without a report, or figures lie elsewhere.
+        StoreError: A table of a report's is there without a report, or figures lie elsewhere.
     """
     if (folder / FIGURES).is_symlink():
         raise StoreError(f"{folder / FIGURES} is a link: choose another --out.")
     if (folder / NAME).exists() or (folder / NUMBERS).exists():
         return
-    taken = [name for name in numbers.tables(report) if (folder / f"{name}.csv").exists()]
+    taken = sorted(path for path in folder.glob("*.csv") if OURS.fullmatch(path.name))
     if taken:
-        raise StoreError(f"{folder / taken[0]}.csv is of no report: choose another --out.")
+        raise StoreError(f"{taken[0]} is of no report: choose another --out.")
 
 
 def _listed(folder: Path) -> set[str]:
