@@ -24,6 +24,7 @@ from maskbench.report.reading import read
 from maskbench.report.verdict import verdict
 from maskbench.report.views import Group, groups
 
+DRAWS = True  # figures have words, too
 ROOT = Path(__file__).resolve().parents[1]
 UNEARNED = re.compile(
     r"\b(better|best|worse|worst|outperform\w*|significan\w*|superior\w*|inferior\w*|wins?|won|"
