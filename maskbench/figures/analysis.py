@@ -1,5 +1,7 @@
 """The figures of a study of masks: one run's, or several strategies' in the same panels."""
 
+from __future__ import annotations
+
 import io
 import math
 from base64 import b64decode
@@ -7,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from maskbench import figures
 from maskbench.analysis.study import Study
+from maskbench.figures import canvas
 from maskbench.figures import masks as pictures
 from maskbench.figures.curves import Curve
 from maskbench.figures.panels import Panel, panels
@@ -170,7 +172,7 @@ def _frequency(study: Study, shares: Sequence[float]) -> bytes:
     span = pictures.reach(list(maps), centre)
     with figures.style():
         down = math.ceil(len(maps) / 5)
-        figure = Figure(figsize=(7.4, 1.62 * down))
+        figure = canvas.Figure(figsize=(7.4, 1.62 * down))
         axes = figure.subplots(down, 5, squeeze=False).ravel()
         image = None
         for axis in axes:
