@@ -90,15 +90,14 @@ def look(group: Group, rank: int) -> figures.Look:
     return figures.look(rank if group.reference else rank + 1)
 
 
-def losses(group: Group, name: str) -> tuple[dict[str, Any] | None, list[LeftOut]]:
-    """Training loss of one run per strategy, with its data table."""
-    lines, table, missing = [], [], []
+def losses(group: Group, name: str) -> dict[str, Any] | None:
+    """Training loss of one run per strategy, with its data table; None where none has any."""
+    lines, table = [], []
     grid = np.linspace(0.125, 1, 8)
     for rank, entry in enumerate(group.entries):
         run = entry.runs[0]
         x, y = _loss(run)
         if not len(x):
-            missing.append(LeftOut(run.id, "missing file", f"no loss curve: no readable {METRICS}"))
             continue
         thin = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).astype(int))
         lines.append(
@@ -106,12 +105,12 @@ def losses(group: Group, name: str) -> tuple[dict[str, Any] | None, list[LeftOut
         )
         table.append((entry.label, [f"{value:.3f}" for value in np.interp(grid, x, y)]))
     if not lines:
-        return None, missing
+        return None
     ends = ", ".join(f"{label} {cells[-1]}" for label, cells in table)
     told = f"Training loss over the budget. At its end: {ends}."
     figure = shown(name, partial(curves.loss, lines), told)
     moments = [f"{100 * moment:g} %" for moment in grid]
-    return {**figure, "moments": moments, "table": table}, missing
+    return {**figure, "moments": moments, "table": table}
 
 
 def _loss(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -155,28 +154,37 @@ def difficulty(group: Group, name: str) -> dict[str, Any] | None:
     }
 
 
-def reels(
-    group: Group, entries: Sequence[Entry], studied: Studied
-) -> tuple[list[Reel], list[LeftOut]]:
+def unread(group: Group, entries: Sequence[Entry]) -> list[LeftOut]:
+    """Files that figures need and that are missing or damaged; nothing is drawn to know them.
+
+    Args:
+        group: Runs that may be compared.
+        entries: The strategies of it that are shown.
+    """
+    missing = [problem for entry in entries for problem in _tape(entry)[2]]
+    for entry in group.entries:
+        run = entry.runs[0]
+        if not len(_loss(run)[0]):
+            missing.append(LeftOut(run.id, "missing file", f"no loss curve: no readable {METRICS}"))
+    return missing
+
+
+def reels(group: Group, entries: Sequence[Entry], studied: Studied) -> list[Reel]:
     """The masks of one run per strategy: of the lowest seed that has any.
 
     Args:
         group: Runs that may be compared.
         entries: The strategies of it that are shown.
         studied: What is known of their masks.
-
-    Returns:
-        What can be shown, and files that were missing.
     """
     studies = {one.run.key: one for _, _, own in studied.strategies for one in own}
-    found, missing = [], []
+    found = []
     for entry in entries:
-        run, tape, problems = _tape(entry)
-        missing += problems
+        run, tape, _ = _tape(entry)
         if run and tape:
             style = look(group, list(group.entries).index(entry))
             found.append(Reel(entry.label, style, run, tape, studies.get(run.key)))
-    return found, missing
+    return found
 
 
 def masks(found: Sequence[Reel]) -> dict[str, Any] | None:
