@@ -6,19 +6,21 @@ import io
 import math
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from maskbench import figures
-from maskbench.analysis.study import Study
 from maskbench.figures import canvas
 from maskbench.figures import masks as pictures
 from maskbench.figures.curves import Curve
 from maskbench.figures.panels import Panel, panels
 from maskbench.figures.picture import as_bytes
+
+if TYPE_CHECKING:
+    from maskbench.analysis.study import Study
 
 SHOWN = 6
 SHAPES = {
