@@ -1,6 +1,6 @@
 """The page's figures: numbers of a group into curves and pictures of masks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from maskbench.report.studied import Studied
 from maskbench.report.tape import Tape, read_masks
 from maskbench.report.views import Entry, Group
 from maskbench.report.words import share, signed
-from maskbench.results import MASKS, METRICS
+from maskbench.results import MASKS, METRICS, each_metric
 
 SHOWN = 6
 MOST_POINTS = 300
@@ -116,14 +116,26 @@ def losses(group: Group, name: str) -> dict[str, Any] | None:
 def _loss(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Share of the budget and loss, wherever both are numbers."""
     budget = run.cost("images") or 1
-    points = []
-    for row in run.metrics:
-        pair = (row.get("images"), row.get("loss"))
-        if all(isinstance(value, int | float) for value in pair):
-            points.append((pair[0] / budget, pair[1]))  # type: ignore[operator]
-    points.sort()
+    pairs = filter(None, map(_pair, run.metrics))
+    points = sorted((images / budget, loss) for images, loss in pairs)
     found = np.array(points, dtype=np.float64).reshape(-1, 2)
     return found[:, 0], found[:, 1]
+
+
+def _has_loss(run: Run) -> bool:
+    """Whether there is a curve to draw."""
+    try:
+        return any(map(_pair, each_metric(run.folder)))
+    except StoreError:
+        return False
+
+
+def _pair(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Images and loss of a line, if both are numbers."""
+    images, loss = row.get("images"), row.get("loss")
+    if isinstance(images, int | float) and isinstance(loss, int | float):
+        return images, loss
+    return None
 
 
 def difficulty(group: Group, name: str) -> dict[str, Any] | None:
@@ -164,7 +176,7 @@ def unread(group: Group, entries: Sequence[Entry]) -> list[LeftOut]:
     missing = [problem for entry in entries for problem in _tape(entry)[2]]
     for entry in group.entries:
         run = entry.runs[0]
-        if not len(_loss(run)[0]):
+        if not _has_loss(run):
             missing.append(LeftOut(run.id, "missing file", f"no loss curve: no readable {METRICS}"))
     return missing
 
