@@ -13,6 +13,8 @@ from synthetic import GRID, html_of, plain, put, record
 from maskbench.report import frame, page
 from maskbench.results import read_metrics
 
+DRAWS = True
+
 NAMES = ("random", "block", "clmae", "grid")
 GRID_TEXT = json.dumps({"rows": GRID, "columns": GRID, "hidden": 12})
 
