@@ -5,17 +5,19 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from maskbench.analysis.study import Study
 from maskbench.errors import StoreError
 from maskbench.figures import analysis as drawn
 from maskbench.files import replacing, unwritten
 from maskbench.results import plain_json, write_json
+
+if TYPE_CHECKING:
+    from maskbench.analysis.study import Study
 
 SCHEMA = 1
 FOLDER = "analysis"
@@ -25,7 +27,7 @@ JSON, VALUES = "masks.json", "values.safetensors"
 def write(
     folder: Path,
     facts: dict[str, Any],
-    study: Study,
+    study: "Study",
     images: NDArray[np.uint8],
     hidden: NDArray[np.bool_],
     *,

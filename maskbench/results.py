@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,24 +106,27 @@ def _other_schema(path: Path, found: Any) -> SchemaError:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """All metric lines of a run, as ``each_metric`` reads and refuses them."""
+    return list(each_metric(folder))
+
+
+def each_metric(folder: Path) -> Iterator[dict[str, Any]]:
     """The metric lines of a run; lines that are torn or no JSON object are left out.
 
     Raises:
         StoreError: The file is a link out of the folder, no regular file, or too large.
     """
-    rows: list[dict[str, Any]] = []
     try:
         lines = trust.read_text(folder, METRICS).splitlines()
     except FileNotFoundError:
-        return rows
+        return
     for line in lines:
         try:
             row = trust.parse(line)
         except ValueError:
             continue
         if isinstance(row, dict):
-            rows.append(row)
-    return rows
+            yield row
 
 
 @dataclass(frozen=True)

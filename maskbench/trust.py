@@ -5,6 +5,7 @@
 
 import json
 import stat
+from collections import defaultdict
 from collections.abc import Iterable, Sized
 from itertools import chain
 from pathlib import Path
@@ -136,15 +137,15 @@ def _bounded(value: Any, smallest: float) -> None:
     while level:
         if depth > MAX_DEPTH:
             raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
-        kinds: dict[type, list[Any]] = {}
+        kinds: defaultdict[type, list[Any]] = defaultdict(list)
         for item in level:
-            kinds.setdefault(type(item), []).append(item)
-        objects, lists = kinds.get(dict, []), kinds.get(list, [])
+            kinds[type(item)].append(item)
+        objects, lists = kinds[dict], kinds[list]
         names = set().union(*objects)
         _within(objects, MAX_KEYS, "keys in one object")
         _within(lists, MAX_ITEMS, "items in one list")
-        _within([*names, *kinds.get(str, [])], MAX_LETTERS, "characters in one text")
-        sizes = list(map(abs, (*kinds.get(int, []), *kinds.get(float, []))))
+        _within([*names, *kinds[str]], MAX_LETTERS, "characters in one text")
+        sizes = list(map(abs, (*kinds[int], *kinds[float])))
         if sizes and not (
             max(sizes) <= LARGEST and min(filter(None, sizes), default=1) >= smallest
         ):

@@ -1,6 +1,7 @@
 """``maskbench compare``: which runs, where the page goes, what the exit code says."""
 
 import json
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -12,6 +13,7 @@ from synthetic import compare, pair, put, record, used
 
 from maskbench.cli import app
 from maskbench.cli.errors import guarded
+from maskbench.figures.picture import Picture
 from maskbench.report import again, page
 from maskbench.report.frame import Run
 from maskbench.report.reading import read
@@ -111,14 +113,76 @@ def test_a_suggested_command_names_the_store_and_tunes_first(
     assert told.count("--out apart") == told.count("maskbench run --strategy") > 0
 
 
-def test_compare_needs_no_torch(tmp_path: Path) -> None:
-    store = pair(tmp_path / "runs")
+@pytest.mark.parametrize("words", [["--help"], ["ls"], ["compare", "--format", "json"]])
+def test_starting_and_numbers_import_nothing_heavy(tmp_path: Path, words: list[str]) -> None:
+    """Nor is anything drawn or written; of few seeds no test needs scipy.stats."""
+    pair(tmp_path / "runs", seeds=5)
     code = (
-        "import sys; from maskbench.report import page; from pathlib import Path; "
-        f"page.make(list(Path({str(store)!r}).iterdir())); import maskbench.cli; "
-        "sys.exit(sum(name in sys.modules for name in ('torch', 'matplotlib.pyplot')))"
+        "import sys; from maskbench.cli import main\n"
+        "try: main()\nexcept SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'timm', 'matplotlib', 'pandas', 'statsmodels', 'scipy.stats'}\n"
+        "heavy &= set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "markdown", "latex"])
+def test_what_is_for_programs_writes_no_report_unless_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pair(tmp_path / "runs", seeds=3)
+    code, alone = compare("--format", form)
+    assert code == 0
+    assert not (tmp_path / "reports").exists()
+    words = ("--format", form, "--out", "page")
+    _, beside = compare(*words)
+    assert (tmp_path / "page" / "report.html").is_file()
+    if form == "json":
+        told, also = json.loads(alone), json.loads(beside)
+        assert (told.pop("report"), told.pop("replaced")) == (None, None)
+        assert (also.pop("report"), also.pop("replaced")) == ("page/report.html", False)
+        assert told == also
+        assert len(told["masks"]) == 5
+    else:
+        assert alone == beside
+    (tmp_path / "reports").mkdir()
+    for asked in (["--records"], ["--figures", "svg"]):
+        assert compare("--format", form, *asked)[0] == 0
+        assert (tmp_path / "reports/latest/report.html").is_file()
+        shutil.rmtree(tmp_path / "reports/latest")
+
+
+def test_what_figures_lack_is_known_before_one_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = pair(tmp_path)
+    (store / "clmae-0" / "metrics.jsonl").unlink()
+    (store / "random-0" / "masks.safetensors").write_bytes(b"torn")
+    drawn: list[str] = []
+    draw = Picture.svg
+
+    def counted(picture: Picture) -> str:
+        drawn.append(picture.name)
+        return draw(picture)
+
+    monkeypatch.setattr(Picture, "svg", counted)
+    report = page.make(sorted(store.iterdir()))
+    lacking = [(item.run, item.status) for item in report.left_out]
+    assert lacking == [("random-0", "missing file"), ("clmae-0", "missing file")]
+    assert report.pictures
+    assert not drawn
+    html = report.html
+    assert sorted(drawn) == sorted(one.name for one in report.pictures)
+    assert report.html is html
+    assert [item.reason in html for item in report.left_out] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -55,8 +55,8 @@ ONLY = {
         "cli/studied.py",
         "cli/reproduced.py",
     },
-    "matplotlib": {"figures", "report"},
-    "seaborn": {"figures", "report"},
+    "matplotlib": {"figures/canvas.py"},
+    "seaborn": {"figures"},
     "timm": {"model.py", "probes/library.py", "probes/recipes.py"},
 }
 NO_TORCH = [

@@ -8,9 +8,11 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint
 
 from maskbench import statistics as st
-from maskbench.statistics import Contrast, Tier
+from maskbench.statistics import Contrast, Tier, scores
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -112,6 +114,20 @@ def test_detectable_differences_are_those_of_the_specification() -> None:
     """In units of the standard deviation of the differences; 80 % power, 5 % two-sided."""
     published = {3: 3.26, 4: 2.13, 5: 1.68, 6: 1.43, 8: 1.16, 10: 1.00, 20: 0.66}
     assert {n: round(st.detectable(n), 2) for n in published} == published
+
+
+def test_what_needs_no_heavy_import_is_the_same_to_the_last_bit() -> None:
+    """Power solved, and Wilson's interval, as statsmodels does; it fails from 73 seeds on."""
+    counts = range(2, 73)
+    solved = [TTestPower().solve_power(nobs=n, alpha=st.LEVEL, power=st.POWER) for n in counts]
+    assert [st.detectable(n) for n in counts] == solved
+    wide = [st.detectable(n) for n in (72, 73, 150, 1000)]
+    assert wide == sorted(wide, reverse=True)
+    assert TTestPower().power(wide[1], 73, st.LEVEL) == pytest.approx(st.POWER, abs=1e-4)
+    for of in (1, 3, 5, 8, 21):
+        for count in range(of + 1):
+            theirs = proportion_confint(count, of, 1 - st.CONFIDENCE, method="wilson")
+            assert scores.wilson(count, of) == theirs
 
 
 # Ranks

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -139,7 +139,7 @@ def functionals(maps: Floats, hidden: int) -> Mapping[str, Functional]:
     none = np.zeros(count)
     z = standardised(maps)
     p = maps / maps.sum(axis=1, keepdims=True)
-    ranks = stats.rankdata(maps, axis=1) / (hidden * visible)
+    ranks = scipy.stats.rankdata(maps, axis=1) / (hidden * visible)
     auc = Functional(ranks, np.full(count, -(hidden + 1) / (2 * visible)))
     bits = -np.log(p + EPSILON) - np.log(hidden)
     return {

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from maskbench.analysis.agreement import Bools, Floats
 
@@ -46,7 +46,7 @@ def map_drift(before: Bools, after: Bools) -> tuple[float, float]:
     maps = [masks.mean(axis=0) for masks in (before, after)]
     p, q = (frequency / frequency.sum() for frequency in maps)
     middle = (p + q) / 2
-    found = sum(float(stats.entropy(one, middle, base=2)) for one in (p, q)) / 2
+    found = sum(float(scipy.stats.entropy(one, middle, base=2)) for one in (p, q)) / 2
     odds = sum((1 - f.mean()) / f.mean() / len(before) for f in maps)
     return found, float(odds / 8 / np.log(2))
 
@@ -94,7 +94,7 @@ def following(schedule: Sequence[float], measured: Sequence[float]) -> Following
     """
     if len(schedule) < 3 or np.ptp(schedule) == 0 or np.ptp(measured) == 0:
         return Following(None, len(schedule))
-    found: Any = stats.spearmanr(schedule, measured)
+    found: Any = scipy.stats.spearmanr(schedule, measured)
     return Following(float(found.statistic), len(schedule))
 
 
@@ -107,7 +107,7 @@ def slope(shares: Sequence[float], values: Sequence[float]) -> float | None:
     """
     if len(shares) < 2 or np.ptp(shares) == 0:
         return None
-    found: Any = stats.linregress(shares, values)
+    found: Any = scipy.stats.linregress(shares, values)
     return float(found.slope)
 
 
@@ -122,7 +122,7 @@ def page(courses: NDArray[np.float64]) -> float | None:
     """
     if courses.shape[0] < 2 or courses.shape[1] < 3:
         return None
-    return float(stats.page_trend_test(courses).pvalue)
+    return float(scipy.stats.page_trend_test(courses).pvalue)
 
 
 def gap(losses: Floats) -> tuple[float, float]:

@@ -16,8 +16,9 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, special
+from scipy import special
 
 Parts = tuple[tuple[float, int], ...]
 LEVEL, LEAST = 0.05, 1e-100
@@ -134,7 +135,7 @@ def _p(parts: Parts, distance: float) -> float | None:
         return LEAST
     if not distance:
         return 1.0
-    found: Any = optimize.brentq(
+    found: Any = scipy.optimize.brentq(
         lambda power: _half(parts, 10**power) - distance, np.log10(LEAST), 0, xtol=1e-6
     )
     return float(10**found)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from maskbench.analysis.agreement import Bools, Floats, Functional, power, scatter
 
@@ -49,7 +49,7 @@ class Null:
         """Two-sided p-value; None where the null allows one value only."""
         if not self.deviation:
             return None
-        return float(2 * stats.norm.sf(abs(found - self.mean) / self.deviation))
+        return float(2 * scipy.stats.norm.sf(abs(found - self.mean) / self.deviation))
 
 
 def uniform(metric: Functional, hidden: int) -> Null:
@@ -103,7 +103,7 @@ def shuffle(metric: Functional, masks: Bools, scattered: Floats | None = None) -
 def adjusted(p: Sequence[float | None]) -> list[float | None]:
     """Benjamini and Hochberg's adjustment of the p-values that are there (JRSS B 1995)."""
     known = [value for value in p if value is not None]
-    found = iter(stats.false_discovery_control(known, method="bh").tolist() if known else [])
+    found = iter(scipy.stats.false_discovery_control(known, method="bh").tolist() if known else [])
     return [None if value is None else float(next(found)) for value in p]
 
 

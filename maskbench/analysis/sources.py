@@ -7,8 +7,8 @@ them over patches. Colours are shares of the largest, 0 to 1; grey is that of sc
 from collections.abc import Callable
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 Maps = NDArray[np.float64]
 
@@ -121,8 +121,8 @@ def _sobel(grey: Maps) -> Maps:
     """Root mean square of both derivatives; the difference goes first: of equals it is zero."""
     total = np.zeros_like(grey)
     for axis, other in ((1, 2), (2, 1)):
-        slope = ndimage.correlate1d(grey, [-1.0, 0.0, 1.0], axis=axis)
-        total += ndimage.correlate1d(slope, [0.25, 0.5, 0.25], axis=other) ** 2
+        slope = scipy.ndimage.correlate1d(grey, [-1.0, 0.0, 1.0], axis=axis)
+        total += scipy.ndimage.correlate1d(slope, [0.25, 0.5, 0.25], axis=other) ** 2
     return np.asarray(np.sqrt(total / 2))
 
 
@@ -137,10 +137,10 @@ def _residual(grey: Maps) -> Maps:
     spectrum = np.fft.fft2(small)
     floor = _EMPTY * work * np.where(flat, 1, contrast)  # Parseval, without the mean's frequency
     log = np.log(np.maximum(np.abs(spectrum), floor))
-    expected = ndimage.uniform_filter(log, 3, mode="wrap", axes=(1, 2))
+    expected = scipy.ndimage.uniform_filter(log, 3, mode="wrap", axes=(1, 2))
     unexpected = np.fft.ifft2(spectrum * np.exp(-expected))  # amplitude e^(log - expected)
     power = np.where(flat, 0, np.abs(unexpected) ** 2)
-    maps = ndimage.gaussian_filter(power, BLUR * work / LONG, axes=(1, 2))
+    maps = scipy.ndimage.gaussian_filter(power, BLUR * work / LONG, axes=(1, 2))
     return np.asarray(up @ maps @ up.T)
 
 

@@ -11,7 +11,8 @@ from math import log, sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special, stats
+import scipy
+from scipy import special
 
 from maskbench.analysis.quantity import (
     CONFIDENCE,
@@ -139,12 +140,12 @@ def _narrowing(size: Size) -> float:
 
 def _tail(chi2: float, size: Size) -> float:
     freedom = size.patches - 1
-    return float(stats.chi2.sf((chi2 - freedom) / _narrowing(size) + freedom, freedom))
+    return float(scipy.stats.chi2.sf((chi2 - freedom) / _narrowing(size) + freedom, freedom))
 
 
 def _centred(freedom: int) -> tuple[float, float]:
     """Ends of 95 % of chi2, in standard deviations from its mean."""
-    low, high = stats.chi2.interval(CONFIDENCE, freedom)
+    low, high = scipy.stats.chi2.interval(CONFIDENCE, freedom)
     return (low - freedom) / sqrt(2 * freedom), (high - freedom) / sqrt(2 * freedom)
 
 
@@ -167,7 +168,7 @@ def _entropy_band(size: Size) -> Band:
     """
     patches, hidden, images = size
     count = np.arange(images + 1)
-    chance = stats.binom.pmf(count, images, hidden / patches)
+    chance = scipy.stats.binom.pmf(count, images, hidden / patches)
     term, total = special.xlogy(count, count), images * hidden
     mean, centre = chance @ term, total / patches
     slope = chance @ ((term - mean) * (count - centre)) / (images * size.variance)
@@ -205,7 +206,7 @@ def _overlaps(masks: Masks, size: Size) -> dict[str, Estimate]:
 def _overlap_band(marked: int, size: Size) -> Band:
     """Of sets of ``marked`` patches, whose overlap is hypergeometric."""
     overlap = np.arange(marked + 1)
-    chance = stats.hypergeom.pmf(overlap, size.patches, marked, marked)
+    chance = scipy.stats.hypergeom.pmf(overlap, size.patches, marked, marked)
     iou = overlap / (2 * marked - overlap)
     mean = float(chance @ iou)
     pairs = size.images * (size.images - 1) / 2

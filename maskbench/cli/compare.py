@@ -1,4 +1,4 @@
-"""``maskbench compare``: runs side by side, in the terminal and in one HTML page."""
+"""``maskbench compare``: runs side by side: in the terminal, in one HTML page, for programs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from maskbench.report.page import Report
 
 LEFT_OUT = 3
-MANY, AUTO = 30, "auto"
+MANY, AUTO, NONE = 30, "auto", "none"
 """PNG and PDF of more figures take minutes, and nobody prints them all."""
 
 
@@ -30,7 +30,8 @@ def compare(
         typer.Option(
             "--format",
             help="On stdout: table; or the leaderboards as markdown, latex or csv; or all numbers "
-            "as json.",
+            "as json. What is not the table is for programs: no report is written then, unless "
+            "--out, --records or kinds of --figures ask for one.",
         ),
     ] = "table",
     figures: Annotated[
@@ -52,6 +53,9 @@ def compare(
 ) -> None:
     """Compare runs: tables here, and a report: one self-contained page, numbers, figures.
 
+    With --json or another --format than the table nothing but that is made; --out writes the
+    report, too.
+
     Runs are ranked together only where they consumed the same: equal images, equal FLOPs or equal
     time on one kind of machine. Which pairs cannot be compared is said, with the reason.
 
@@ -72,20 +76,40 @@ def compare(
     form = "json" if as_json else form
     kinds = _kinds(form, figures)
     from maskbench.cli import render
-    from maskbench.report import page, records, writing
 
-    given = context.get_parameter_source("store")
-    if not runs and (given is None or given.name == "DEFAULT") and folders_of(out):
+    if not runs and not _given(context, "store") and folders_of(out):
         store = out
-    with render.busy("reading the runs and drawing the report"):
+    drawn = figures not in (AUTO, NONE)
+    written = form == "table" or copies or drawn or _given(context, "out")
+    with render.busy("reading the runs" + " and drawing the report" * written):
+        from maskbench.report import page
+
         folders = chosen(runs or [], store)
-        report = page.make(records.copy(folders, out) if copies else folders)
-        if figures == AUTO and len(report.pictures) > MANY:
-            kinds = ["svg"]
-        path, replaced = writing.write(report, out, kinds)
-    _tell(report, form, path, replaced=replaced)
+        report = page.make(_copied(folders, out) if copies else folders)
+        put = _write(report, out, kinds, some=figures == AUTO) if written else None
+    _tell(report, form, put)
     if report.left_out:
         raise typer.Exit(LEFT_OUT)
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    """Whether an option was named, not left as it is."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
+
+
+def _copied(folders: Sequence[Path], out: Path) -> Sequence[Path]:
+    from maskbench.report import records
+
+    return records.copy(folders, out)
+
+
+def _write(report: "Report", out: Path, kinds: list[str], *, some: bool) -> tuple[Path, bool]:
+    """The report's page, and whether it replaced one; ``some``: many figures are SVG alone."""
+    from maskbench.report import writing
+
+    many = some and len(report.pictures) > MANY
+    return writing.write(report, out, ["svg"] if many else kinds)
 
 
 def _kinds(form: str, figures: str) -> list[str]:
@@ -103,21 +127,28 @@ def _kinds(form: str, figures: str) -> list[str]:
         raise UsageError(unknown("format", form, forms))
     if figures == AUTO:
         return list(KINDS)
-    wanted = [] if figures == "none" else [kind.strip() for kind in figures.split(",")]
+    wanted = [] if figures == NONE else [kind.strip() for kind in figures.split(",")]
     for kind in wanted:
         if kind not in KINDS:
-            raise UsageError(unknown("kind of figure", kind, [*KINDS, "none", AUTO]))
+            raise UsageError(unknown("kind of figure", kind, [*KINDS, NONE, AUTO]))
     return list(dict.fromkeys(wanted))
 
 
-def _tell(report: "Report", form: str, path: Path, *, replaced: bool) -> None:
-    """The report on stdout; where it lies, too, or on stderr where stdout is for a program."""
+def _tell(report: "Report", form: str, put: tuple[Path, bool] | None) -> None:
+    """The report on stdout; where it lies, too, or on stderr where stdout is for a program.
+
+    Args:
+        report: What is told.
+        form: How.
+        put: Its page, and whether it replaced one; None where it was not written.
+    """
     from maskbench.cli import compared, render
     from maskbench.report import numbers
     from maskbench.report.exports import leaderboard_as
 
+    path, replaced = put or (None, None)
     if form == "json":
-        told = {"report": str(path), "replaced": replaced, **numbers.document(report)}
+        told = {"report": path and str(path), "replaced": replaced, **numbers.document(report)}
         render.as_json({**told, "masks": numbers.masks(report)})
         return
     said = f"report  {path}{' (replaced)' if replaced else ''}"
@@ -126,7 +157,8 @@ def _tell(report: "Report", form: str, path: Path, *, replaced: bool) -> None:
         render.line(said)
         return
     render.line("\n".join(leaderboard_as(group, form) for group in report.groups).rstrip())
-    render.say(said)
+    if put:
+        render.say(said)
 
 
 def folders_of(path: Path) -> list[Path]:

@@ -1,5 +1,7 @@
 """Figures as text and bytes: numbers in, inline SVG or a data URI out; no pyplot, no globals."""
 
+from __future__ import annotations
+
 import base64
 import html
 import io
@@ -8,9 +10,9 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
-from matplotlib.figure import Figure
 from PIL import Image
+
+from maskbench.figures import canvas
 
 INK, LINE, GRID, CONTROL = "#010203", "#040506", "#040507", "#767677"
 SERIES = (INK, "#d55e00", "#0072b2", "#009e73", "#cc79a7")
@@ -86,10 +88,10 @@ def control(rank: int) -> Look:
 
 def style() -> Any:
     """A context in which figures are made; nothing global changes."""
-    return matplotlib.rc_context(_RC)
+    return canvas.rc_context(_RC)
 
 
-def raw_svg(figure: Figure) -> str:
+def raw_svg(figure: canvas.Figure) -> str:
     """A figure as SVG in the colours it was made with, transparent; the same every time."""
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))

@@ -1,22 +1,26 @@
 """The figures of a study of masks: one run's, or several strategies' in the same panels."""
 
+from __future__ import annotations
+
 import io
 import math
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from maskbench import figures
-from maskbench.analysis.study import Study
+from maskbench.figures import canvas
 from maskbench.figures import masks as pictures
 from maskbench.figures.curves import Curve
 from maskbench.figures.panels import Panel, panels
 from maskbench.figures.picture import as_bytes
+
+if TYPE_CHECKING:
+    from maskbench.analysis.study import Study
 
 SHOWN = 6
 SHAPES = {
@@ -170,7 +174,7 @@ def _frequency(study: Study, shares: Sequence[float]) -> bytes:
     span = pictures.reach(list(maps), centre)
     with figures.style():
         down = math.ceil(len(maps) / 5)
-        figure = Figure(figsize=(7.4, 1.62 * down))
+        figure = canvas.Figure(figsize=(7.4, 1.62 * down))
         axes = figure.subplots(down, 5, squeeze=False).ravel()
         image = None
         for axis in axes:

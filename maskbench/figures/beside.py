@@ -1,14 +1,16 @@
 """Images under masks on the left, panels over the budget beside them."""
 
+from __future__ import annotations
+
 import io
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from maskbench import figures
+from maskbench.figures import canvas
 from maskbench.figures.analysis import picture
 from maskbench.figures.panels import Key, Panel, height_of, panels
 
@@ -21,7 +23,7 @@ def beside(
     masks: Sequence[tuple[str, NDArray[np.bool_]]],
     drawn: Sequence[Panel],
     key: Key,
-) -> Figure:
+) -> canvas.Figure:
     """Columns of images: in full, then under each set of masks; panels to the right.
 
     Args:

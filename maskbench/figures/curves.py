@@ -1,13 +1,12 @@
 """Line figures: accuracy over labelled images, loss over the budget."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter, NullLocator
-
 from maskbench import figures
+from maskbench.figures import canvas
 
 SIZE = (5.9, 3.4)
 LONGEST = 22
@@ -36,7 +35,7 @@ class Curve:
     band: Sequence[tuple[float, float]] = ()
 
 
-def few_shot_figure(curves: Sequence[Curve], chance: float) -> Figure:
+def few_shot_figure(curves: Sequence[Curve], chance: float) -> canvas.Figure:
     """Accuracy over labelled images per class, all curves in one panel.
 
     Args:
@@ -51,14 +50,14 @@ def few_shot_figure(curves: Sequence[Curve], chance: float) -> Figure:
         shots = sorted({x for curve in curves for x in curve.x})
         axes.set_xscale("log", base=2)
         axes.set_xticks(shots, [f"{x:g}" for x in shots])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(canvas.NullLocator())
+        axes.xaxis.set_minor_formatter(canvas.NullFormatter())
         ends = [(curve.label, curve.y[-1], curve.look) for curve in scaled]
         _label_ends(figure, [*ends, (CHANCE, 100 * chance, BASE)])
     return figure
 
 
-def loss(curves: Sequence[Curve]) -> Figure:
+def loss(curves: Sequence[Curve]) -> canvas.Figure:
     """Training loss over the share of the budget.
 
     Args:
@@ -77,7 +76,7 @@ def loss(curves: Sequence[Curve]) -> Figure:
     return figure
 
 
-def difficulty(curves: Sequence[Curve]) -> Figure:
+def difficulty(curves: Sequence[Curve]) -> canvas.Figure:
     """Difficulty gap over the share of the budget, zero marked.
 
     Args:
@@ -97,7 +96,7 @@ def difficulty(curves: Sequence[Curve]) -> Figure:
     return figure
 
 
-def over_epochs(curves: Sequence[Curve], quantity: str) -> Figure:
+def over_epochs(curves: Sequence[Curve], quantity: str) -> canvas.Figure:
     """A quantity in percent over the epochs seen; bands for up to four curves.
 
     Args:
@@ -141,8 +140,8 @@ def _percent(curve: Curve) -> Curve:
     return Curve(curve.label, curve.look, curve.x, [100 * y for y in curve.y], band)
 
 
-def _axes(x: str, y: str, height: float = 1.0) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(SIZE[0], SIZE[1] * height))
+def _axes(x: str, y: str, height: float = 1.0) -> tuple[canvas.Figure, canvas.Axes]:
+    figure = canvas.Figure(figsize=(SIZE[0], SIZE[1] * height))
     axes = figure.add_axes((0.115, 0.15 / height, 0.52, 0.82 if height == 1 else 0.78))
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -151,7 +150,7 @@ def _axes(x: str, y: str, height: float = 1.0) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _draw(axes: Axes, curves: Sequence[Curve], *, markers: bool = True) -> None:
+def _draw(axes: canvas.Axes, curves: Sequence[Curve], *, markers: bool = True) -> None:
     for order, curve in enumerate(reversed(curves)):
         look = curve.look
         if curve.band:
@@ -169,7 +168,7 @@ def _draw(axes: Axes, curves: Sequence[Curve], *, markers: bool = True) -> None:
 
 
 def _label_ends(
-    figure: Figure, ends: Sequence[tuple[str, float, figures.Look]], *, markers: bool = True
+    figure: canvas.Figure, ends: Sequence[tuple[str, float, figures.Look]], *, markers: bool = True
 ) -> None:
     axes = figure.axes[0]
     low, high = axes.get_ylim()

@@ -1,15 +1,14 @@
 """Accuracy over labelled images as small multiples: a panel per strategy, the same axes in all."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
-
 from maskbench import figures
+from maskbench.figures import canvas
 from maskbench.figures.curves import BASE, CHANCE, Curve
 
 WIDTH, COLUMNS, ROOM, ROW = 7.4, 3, 1.55, 0.21
@@ -34,7 +33,7 @@ class Panel:
     note: str
 
 
-def few_shot(panels: Sequence[Panel], others: Sequence[Curve], chance: float) -> Figure:
+def few_shot(panels: Sequence[Panel], others: Sequence[Curve], chance: float) -> canvas.Figure:
     """Panels in rows of three, with a key of what is in all of them.
 
     Args:
@@ -50,7 +49,7 @@ def few_shot(panels: Sequence[Panel], others: Sequence[Curve], chance: float) ->
     height = sum(tops) + ROOM * len(rows) + foot
     wide = (WIDTH - LEFT - RIGHT - (COLUMNS - 1) * GAP) / COLUMNS
     with figures.style():
-        figure = Figure(figsize=(WIDTH, height))
+        figure = canvas.Figure(figsize=(WIDTH, height))
         limits = _limits(panels, others, chance)
         shots = sorted({x for panel in panels for x in panel.curve.x})
         for rank, (panel, title) in enumerate(zip(panels, titles, strict=True)):
@@ -86,7 +85,12 @@ def _limits(panels: Sequence[Panel], others: Sequence[Curve], chance: float) -> 
 
 
 def _frame(
-    axes: Axes, limits: tuple[float, float], shots: Sequence[float], *, left: bool, last: bool
+    axes: canvas.Axes,
+    limits: tuple[float, float],
+    shots: Sequence[float],
+    *,
+    left: bool,
+    last: bool,
 ) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xlim(shots[0] * 2**-0.4, shots[-1] * 2**0.4)
@@ -94,9 +98,9 @@ def _frame(
     every = -(-len(shots) // TICKS)
     words = [f"{n:g}" if last and not rank % every else "" for rank, n in enumerate(shots)]
     axes.set_xticks(shots, words)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_minor_locator(canvas.NullLocator())
+    axes.xaxis.set_minor_formatter(canvas.NullFormatter())
+    axes.yaxis.set_major_locator(canvas.MaxNLocator(5))
     axes.tick_params(length=2.5, labelsize=8.5, pad=2, labelleft=left)
     axes.grid(visible=False, axis="x")
     if left:
@@ -105,7 +109,7 @@ def _frame(
         axes.set_xlabel("labelled images per class", fontsize=8.5, labelpad=2)
 
 
-def _draw(axes: Axes, panel: Panel, others: Sequence[Curve], chance: float) -> None:
+def _draw(axes: canvas.Axes, panel: Panel, others: Sequence[Curve], chance: float) -> None:
     axes.axhline(100 * chance, color=BASE.colour, linewidth=BASE.width, linestyle=BASE.dash)
     for other in others:
         _line(axes, other, markersize=3.2)
@@ -129,14 +133,14 @@ def _draw(axes: Axes, panel: Panel, others: Sequence[Curve], chance: float) -> N
     axes.text(0.03, 0.97, panel.note, transform=axes.transAxes, va="top", fontsize=8.5)
 
 
-def _line(axes: Axes, curve: Curve, markersize: float) -> None:
+def _line(axes: canvas.Axes, curve: Curve, markersize: float) -> None:
     look = curve.look
     axes.plot(curve.x, [100 * y for y in curve.y], color=look.colour, linestyle=look.dash,
               linewidth=look.width, marker=look.marker, markersize=markersize,
               zorder=2 if look.colour == figures.CONTROL else 4)  # fmt: skip
 
 
-def _key(figure: Figure, key: Sequence[tuple[str, figures.Look]]) -> None:
+def _key(figure: canvas.Figure, key: Sequence[tuple[str, figures.Look]]) -> None:
     """What is the same in all panels, under them."""
     columns = COLUMNS + 1
     lines = -(-len(key) // columns)

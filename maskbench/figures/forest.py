@@ -1,16 +1,15 @@
 """Differences and their intervals, a row per strategy, with the seeds behind them."""
 
+from __future__ import annotations
+
 import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-
 from maskbench import figures
+from maskbench.figures import canvas
 from maskbench.figures.curves import BASE
 
 WIDTH, LEFT, RIGHT, TOP, ROW, BOTTOM = 7.4, 1.75, 1.7, 0.1, 0.44, 0.5
@@ -42,7 +41,7 @@ class Row:
     told: str
 
 
-def forest(rows: Sequence[Row], margin: float, *, title: str) -> Figure:
+def forest(rows: Sequence[Row], margin: float, *, title: str) -> canvas.Figure:
     """Points with intervals above the dots of single seeds, zero marked, the margin shaded.
 
     Args:
@@ -52,7 +51,7 @@ def forest(rows: Sequence[Row], margin: float, *, title: str) -> Figure:
     """
     height = TOP + ROW * len(rows) + BOTTOM
     with figures.style():
-        figure = Figure(figsize=(WIDTH, height))
+        figure = canvas.Figure(figsize=(WIDTH, height))
         place = (
             LEFT / WIDTH,
             BOTTOM / height,
@@ -73,7 +72,7 @@ def forest(rows: Sequence[Row], margin: float, *, title: str) -> Figure:
         axes.tick_params(axis="y", length=0, pad=6)
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False, axis="y")
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(canvas.MaxNLocator(5))
         axes.set_xlabel(title, fontsize=SIZE)
     return figure
 
@@ -90,7 +89,7 @@ def _wrapped(label: str) -> str:
     return "\n".join(textwrap.wrap(label, WRAP, max_lines=MOST_LINES, placeholder=" …") or [""])
 
 
-def _seeds(axes: Axes, rank: int, row: Row) -> None:
+def _seeds(axes: canvas.Axes, rank: int, row: Row) -> None:
     """Dots below the interval, beside each other where they would lie on each other."""
     low, high = axes.get_xlim()
     x = sorted(100 * value for value in row.differences)
@@ -116,7 +115,7 @@ def swarm(ascending: Sequence[float], width: float) -> list[int]:
     return found
 
 
-def _row(axes: Axes, rank: int, row: Row) -> None:
+def _row(axes: canvas.Axes, rank: int, row: Row) -> None:
     look, height = row.look, [rank - UP]
     if row.value is not None:
         if row.band:

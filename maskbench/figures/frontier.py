@@ -1,14 +1,13 @@
 """Accuracy against cost: a panel per cost, the points that nothing dominates joined by steps."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
 from maskbench import figures
+from maskbench.figures import canvas
 from maskbench.figures.curves import BASE, LONGEST, spread
 
 WIDTH, PANEL, ROW = 7.4, 2.75, 0.21
@@ -34,11 +33,11 @@ class Panel:
     """One cost with its axis; ``unit`` writes a tick."""
 
     title: str
-    unit: FuncFormatter
+    unit: Callable[[float], str]
     dots: Sequence[Dot]
 
 
-def frontier(panels: Sequence[Panel], key: Sequence[tuple[str, figures.Look]]) -> Figure:
+def frontier(panels: Sequence[Panel], key: Sequence[tuple[str, figures.Look]]) -> canvas.Figure:
     """Panels side by side with one key below.
 
     Args:
@@ -49,8 +48,8 @@ def frontier(panels: Sequence[Panel], key: Sequence[tuple[str, figures.Look]]) -
     height = TOP + PANEL + BOTTOM + ROW * (rows + 1)
     wide = (WIDTH - LEFT - GAP - 0.1) / 2
     with figures.style():
-        figure = Figure(figsize=(WIDTH, height))
-        first: Axes | None = None
+        figure = canvas.Figure(figsize=(WIDTH, height))
+        first: canvas.Axes | None = None
         for rank, panel in enumerate(panels):
             left = (LEFT + rank * (wide + GAP)) / WIDTH
             bottom = (height - TOP - PANEL) / height
@@ -64,7 +63,7 @@ def frontier(panels: Sequence[Panel], key: Sequence[tuple[str, figures.Look]]) -
     return figure
 
 
-def _draw(axes: Axes, panel: Panel) -> None:
+def _draw(axes: canvas.Axes, panel: Panel) -> None:
     best = sorted((dot.cost, 100 * dot.accuracy) for dot in panel.dots if dot.best)
     axes.step(*zip(*best, strict=True), where="post", color=BASE.colour, linewidth=1.2, zorder=2)
     for dot in panel.dots:
@@ -84,15 +83,15 @@ def _draw(axes: Axes, panel: Panel) -> None:
     middle, reach = (low * high) ** 0.5, max((high / low) ** 0.5 * 1.18, SPAN)
     axes.set_xlim(middle / reach * (low / high) ** ROOM / 1.3, middle * reach)
     few = (1.0, 2.0, 5.0) if reach < 8 else (1.0,)
-    axes.xaxis.set_major_locator(LogLocator(subs=few))
-    axes.xaxis.set_major_formatter(panel.unit)
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(canvas.LogLocator(subs=few))
+    axes.xaxis.set_major_formatter(canvas.FuncFormatter(lambda value, _: panel.unit(value)))
+    axes.xaxis.set_minor_formatter(canvas.NullFormatter())
     axes.grid(visible=False, axis="x")
     axes.set_xlabel(panel.title)
     _name(axes, [dot for dot in panel.dots if dot.best])
 
 
-def _name(axes: Axes, best: Sequence[Dot]) -> None:
+def _name(axes: canvas.Axes, best: Sequence[Dot]) -> None:
     """Names of the points that nothing dominates, to their upper left, where no point can be."""
     ordered = sorted(best, key=lambda dot: dot.accuracy)
     bottom, top = axes.get_ylim()
@@ -109,7 +108,7 @@ def _name(axes: Axes, best: Sequence[Dot]) -> None:
     axes.set_ylim(bottom, max(top, heights[-1] + line))
 
 
-def _key(figure: Figure, key: Sequence[tuple[str, figures.Look]], rows: int) -> None:
+def _key(figure: canvas.Figure, key: Sequence[tuple[str, figures.Look]], rows: int) -> None:
     """Markers with their strategies in three columns under the panels."""
     axes = figure.add_axes((0, 0, 1, ROW * (rows + 0.5) / figure.get_figheight()))
     axes.set_axis_off()

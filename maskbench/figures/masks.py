@@ -1,14 +1,16 @@
 """Pictures of masks: images with their hidden patches covered, and how often each is hidden."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from maskbench import figures
+from maskbench.figures import canvas
 
 COVER = (222, 222, 222)
 COLOURS = 63
@@ -87,7 +89,7 @@ def frequency_map(frequency: NDArray[np.float64], centre: float, span: float) ->
         span: Distance from the centre at which the colours end.
     """
     place = np.clip((frequency - centre) / (2 * span) + 0.5, 0, 1)
-    rgb = matplotlib.colormaps[DIVERGING](place, bytes=True)[..., :3]
+    rgb = canvas.colormaps[DIVERGING](place, bytes=True)[..., :3]
     factor = max(1, 96 // frequency.shape[0])
     return figures.as_png(Image.fromarray(rgb.repeat(factor, axis=0).repeat(factor, axis=1)))
 
@@ -95,5 +97,5 @@ def frequency_map(frequency: NDArray[np.float64], centre: float, span: float) ->
 def scale_bar(low: float, high: float, centre: float, span: float) -> str:
     """The colours of a frequency map from ``low`` to ``high``, as a PNG data URI."""
     place = (np.linspace(low, high, 96) - centre) / (2 * span) + 0.5
-    rgb = matplotlib.colormaps[DIVERGING](place[None].repeat(8, 0), bytes=True)
+    rgb = canvas.colormaps[DIVERGING](place[None].repeat(8, 0), bytes=True)
     return figures.as_png(Image.fromarray(np.ascontiguousarray(rgb[..., :3])))

@@ -1,12 +1,12 @@
 """Small multiples over the budget: one panel per quantity, all strategies in each; nulls grey."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from maskbench import figures
+from maskbench.figures import canvas
 from maskbench.figures.curves import BASE, LONGEST, MOST_BANDS, Curve
 
 WIDTH, ROOM, GAP = 7.4, 1.45, 0.62
@@ -46,7 +46,7 @@ def _lines(key: Key) -> int:
     return -(-len(key) // COLUMNS) if len(key) > 1 else 0
 
 
-def panels(drawn: Sequence[Panel], key: Key, *, aside: float = 0.0) -> Figure:
+def panels(drawn: Sequence[Panel], key: Key, *, aside: float = 0.0) -> canvas.Figure:
     """Panels in rows of three, a key below where there are several curves; bands for up to four.
 
     Args:
@@ -57,7 +57,7 @@ def panels(drawn: Sequence[Panel], key: Key, *, aside: float = 0.0) -> Figure:
     lines, height, width = _lines(key), height_of(drawn, key), WIDTH + aside
     wide = (WIDTH - LEFT - (COLUMNS - 1) * GAP - 0.08) / COLUMNS
     with figures.style():
-        figure = Figure(figsize=(width, height))
+        figure = canvas.Figure(figsize=(width, height))
         for rank, panel in enumerate(drawn):
             row, column = divmod(rank, COLUMNS)
             left = aside + LEFT + column * (wide + GAP)
@@ -70,7 +70,7 @@ def panels(drawn: Sequence[Panel], key: Key, *, aside: float = 0.0) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, panel: Panel, *, last: bool) -> None:
+def _draw(axes: canvas.Axes, panel: Panel, *, last: bool) -> None:
     axes.set_title(panel.title, fontsize=9.5, loc="left", pad=4, y=1.0, parse_math=False)
     axes.tick_params(length=2.5, labelsize=8.5, pad=2)
     axes.grid(visible=False, axis="x")
@@ -101,7 +101,7 @@ def _draw(axes: Axes, panel: Panel, *, last: bool) -> None:
                   marker=look.marker, markersize=3.4, zorder=3 + order)  # fmt: skip
 
 
-def _key(figure: Figure, key: Key, lines: int, left: float) -> None:
+def _key(figure: canvas.Figure, key: Key, lines: int, left: float) -> None:
     axes = figure.add_axes((left, 0, 1 - left, ROW * (lines + 0.5) / figure.get_figheight()))
     axes.set_axis_off()
     axes.set_xlim(0, COLUMNS)

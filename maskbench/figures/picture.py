@@ -1,5 +1,7 @@
 """A figure with its name and what it shows: inline in a page, or as a file of its own."""
 
+from __future__ import annotations
+
 import io
 import re
 import warnings
@@ -8,9 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
-from matplotlib.figure import Figure
-
 from maskbench import figures
+from maskbench.figures import canvas
 
 DPI = 160
 GRID = "#d9d9d9"
@@ -32,17 +33,21 @@ class Picture:
     """
 
     name: str
-    draw: Callable[[], Figure]
+    draw: Callable[[], canvas.Figure]
     label: str
 
     @property
-    def figure(self) -> Figure:
+    def figure(self) -> canvas.Figure:
         """Drawn anew."""
         return self.draw()
 
     def svg(self) -> str:
         """Inline SVG in the page's colours."""
         return figures.themed(self._raw, name=self.name, label=self.label)
+
+    def __html__(self) -> str:
+        """What a template shows of it: it is drawn then."""
+        return self.svg()
 
     def file(self, kind: str) -> bytes:
         """A file of its own: ``svg``, ``png`` or ``pdf``."""
@@ -61,7 +66,7 @@ class Picture:
         return figures.raw_svg(self.draw())
 
 
-def as_bytes(figure: Figure, kind: str) -> bytes:
+def as_bytes(figure: canvas.Figure, kind: str) -> bytes:
     """A figure as a file of its own, on white; the same bytes every time.
 
     Args:
@@ -90,7 +95,7 @@ def _of_file(tag: str) -> str:
 
 
 @contextmanager
-def _light_grid(figure: Figure) -> Iterator[None]:
+def _light_grid(figure: canvas.Figure) -> Iterator[None]:
     lines = [
         line for axes in figure.axes for line in (*axes.get_xgridlines(), *axes.get_ygridlines())
     ]

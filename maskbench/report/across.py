@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 from markupsafe import Markup
-from matplotlib.ticker import FuncFormatter
 
 from maskbench import figures
 from maskbench.figures import frontier as drawn
@@ -32,7 +31,7 @@ def against_cost(found: Frontier, name: str) -> dict[str, Any]:
     panels = [
         drawn.Panel(
             TITLES[cost],
-            FuncFormatter(_flops if cost == "flops" else _seconds),
+            _flops if cost == "flops" else _seconds,
             [_dot(point, cost, looks) for point in found.at(cost)],
         )
         for cost in COSTS
@@ -102,11 +101,11 @@ def _dot(point: Point, cost: str, looks: dict[str, figures.Look]) -> drawn.Dot:
     return drawn.Dot(label, looks[label], value, point.accuracy.value, band, best)
 
 
-def _flops(value: float, _: Any = None) -> str:
+def _flops(value: float) -> str:
     return big(value).replace(" ", "")
 
 
-def _seconds(value: float, _: Any = None) -> str:
+def _seconds(value: float) -> str:
     return f"{value:g} s" if value < 7200 else f"{value / 3600:g} h"
 
 

@@ -1,7 +1,9 @@
 """The leaderboard: a row per strategy with its accuracy, its differences and its cost."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from maskbench import statistics
@@ -51,9 +53,10 @@ class Row:
         return {**asdict(self), "runs": self.runs.plain()}
 
 
-def leaderboard(group: Group) -> list[Row]:
-    """One row per strategy, in the group's order."""
-    return [_row(group, entry) for entry in group.entries]
+@lru_cache(maxsize=64)
+def leaderboard(group: Group) -> Sequence[Row]:
+    """One row per strategy, in the group's order; computed once."""
+    return tuple(_row(group, entry) for entry in group.entries)
 
 
 def _row(group: Group, entry: Entry) -> Row:

@@ -1,7 +1,8 @@
 """What strategies cost, beside random masking; values and multiples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from maskbench.report.frame import Run
@@ -50,12 +51,13 @@ BY_FLOPS = ("FLOP / image", "FLOPs")
 BY_MACHINE = ("s / image", "time", "memory")
 
 
-def relative(group: Group) -> list[tuple[str, dict[str, Cost]]]:
-    """Every strategy of a group with its numbers."""
-    return [
+@lru_cache(maxsize=64)
+def relative(group: Group) -> Sequence[tuple[str, Mapping[str, Cost]]]:
+    """Every strategy of a group with its numbers; computed once."""
+    return tuple(
         (entry.label, {name: _cost(group.reference, entry, name) for name in NUMBERS})
         for entry in group.entries
-    ]
+    )
 
 
 def _cost(reference: Entry | None, entry: Entry, name: str) -> Cost:

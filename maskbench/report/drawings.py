@@ -1,25 +1,25 @@
 """The figures of a report: in the page, and beside it as files for papers and slides."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
-
-from markupsafe import Markup
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from maskbench.figures.picture import Picture
+
+if TYPE_CHECKING:
+    from maskbench.figures.canvas import Figure
 
 PARTS = ("forest", "curves", "epochs", "difficulty")
 STUDIED = ("hides", "looks", "moves")
 
 
-def shown(name: str, draw: Callable[[], Figure], label: str) -> dict[str, Any]:
-    """A figure for the template and for a file.
+def shown(name: str, draw: Callable[[], "Figure"], label: str) -> dict[str, Any]:
+    """A figure for the template and for a file; it is drawn when one of them is made.
 
     Returns:
         ``svg``, inline, and ``picture``.
     """
     picture = Picture(name, draw, label)
-    return {"svg": Markup(picture.svg()), "picture": picture}  # noqa: S704 made here
+    return {"svg": picture, "picture": picture}
 
 
 def pictures(chapters: Iterable[Mapping[str, Any]]) -> list[Picture]:

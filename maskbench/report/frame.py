@@ -212,7 +212,12 @@ def _means(rows: Iterable[Mapping[str, Any]]) -> Means:
     for row in rows:
         cell = (row["feature"], row["probe"], row["shots"])
         cells.setdefault(cell, []).append(_number(row["accuracy"]))
-    return {cell: sum(found) / len(found) for cell, found in sorted(cells.items(), key=str)}
+    return {cell: sum(found) / len(found) for cell, found in sorted(cells.items(), key=_name)}
+
+
+def _name(cell: tuple[tuple[Any, ...], Any]) -> str:
+    """What cells are sorted by: without their numbers, of which there may be many."""
+    return str(cell[0])
 
 
 def _scores(means: Means, wanted: str = PROBE) -> dict[str, dict[int, float]]:

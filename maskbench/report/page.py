@@ -3,12 +3,11 @@
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
 from markupsafe import Markup
 
 from maskbench.figures.picture import Picture
@@ -19,6 +18,7 @@ from maskbench.report import (
     drawings,
     masked,
     numbers,
+    pictures,
     probed,
     sections,
     words,
@@ -31,6 +31,9 @@ from maskbench.report.studied import Studied, studied
 from maskbench.report.views import Group, groups
 from maskbench.trust import plain
 
+if TYPE_CHECKING:
+    import jinja2
+
 NAME = "report.html"
 HERE = Path(__file__).parent
 FEW, PAIRS = 6, 100
@@ -40,10 +43,9 @@ many pairs that cannot be compared."""
 
 @dataclass(frozen=True)
 class Report:
-    """A page and what it was made of.
+    """What runs say, and a page of it, which is made and whose figures are drawn when it is read.
 
     Args:
-        html: The page.
         groups: Runs by what may be compared.
         left_out: What is not ranked, and why; the page says so itself.
         differing: In what the groups differ.
@@ -53,10 +55,8 @@ class Report:
         across: Means over data sets, one per group; most have none.
         studies: What is known of the masks, one per group; nothing where another group shows it.
         folders: Of all the runs, those that were left out too.
-        pictures: All figures, in the page's order.
     """
 
-    html: str
     groups: Sequence[Group]
     left_out: Sequence[LeftOut]
     differing: Sequence[str]
@@ -66,12 +66,26 @@ class Report:
     across: Sequence[datasets.Across]
     studies: Sequence[Studied]
     folders: Sequence[Path] = ()
-    pictures: Sequence[Picture] = field(default=(), repr=False)
 
     @property
     def unranked(self) -> list[Unranked]:
         """Finished runs whose ledger lacks something."""
         return [item for item in self.left_out if isinstance(item, Unranked)]
+
+    @cached_property
+    def html(self) -> str:
+        """The page."""
+        return _html(self.told)
+
+    @cached_property
+    def pictures(self) -> Sequence[Picture]:
+        """All figures, in the page's order."""
+        return drawings.pictures(self.told["chapters"])
+
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """Everything the template shows."""
+        return _told(self, _parts(self))
 
 
 def make(folders: Sequence[Path]) -> Report:
@@ -81,16 +95,15 @@ def make(folders: Sequence[Path]) -> Report:
     elsewhere, unread = probed.read(runs)
     left_out += unread
     means = [datasets.over(group, elsewhere) for group in found]
-    parts, shown, studies = [], sections.Shown(), []
-    for number, (group, mean) in enumerate(zip(found, means, strict=True), 1):
-        masks, unstudied = studied(group) if shown.new(group.entries) else (Studied(), [])
-        part, missing = sections.section(group, f"g{number}", found, shown, masks)
+    shown, studies = sections.Shown(), []
+    for group in found:
+        fresh = shown.new(group.entries)
+        masks, unstudied = studied(group) if fresh else (Studied(), [])
+        missing = pictures.unread(group, fresh) if fresh else []
+        shown.add(group, "")
         studies.append(masks)
-        about = {"studied": masked.section(group, masks, f"g{number}")}
-        parts.append({**part, **sections.about(group, mean, masks, found), **about})
         left_out += [item for item in (*missing, *unstudied) if item not in left_out]
-    report = Report(
-        html="",
+    return Report(
         groups=found,
         left_out=left_out,
         differing=sections.differing(found),
@@ -101,8 +114,17 @@ def make(folders: Sequence[Path]) -> Report:
         studies=studies,
         folders=list(folders),
     )
-    told = _told(report, parts)
-    return replace(report, html=_html(told), pictures=drawings.pictures(told["chapters"]))
+
+
+def _parts(report: Report) -> list[dict[str, Any]]:
+    """What the template shows of each group."""
+    parts, shown = [], sections.Shown()
+    known = zip(report.groups, report.across, report.studies, strict=True)
+    for number, (group, mean, masks) in enumerate(known, 1):
+        part = sections.section(group, f"g{number}", report.groups, shown, masks)
+        about = {"studied": masked.section(group, masks, f"g{number}")}
+        parts.append({**part, **sections.about(group, mean, masks, report.groups), **about})
+    return parts
 
 
 def _told(report: Report, parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -163,7 +185,9 @@ def _html(told: dict[str, Any]) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def _environment() -> "jinja2.Environment":
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,

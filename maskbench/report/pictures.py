@@ -1,6 +1,6 @@
 """The page's figures: numbers of a group into curves and pictures of masks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from maskbench.report.studied import Studied
 from maskbench.report.tape import Tape, read_masks
 from maskbench.report.views import Entry, Group
 from maskbench.report.words import share, signed
-from maskbench.results import MASKS, METRICS
+from maskbench.results import MASKS, METRICS, each_metric
 
 SHOWN = 6
 MOST_POINTS = 300
@@ -90,15 +90,14 @@ def look(group: Group, rank: int) -> figures.Look:
     return figures.look(rank if group.reference else rank + 1)
 
 
-def losses(group: Group, name: str) -> tuple[dict[str, Any] | None, list[LeftOut]]:
-    """Training loss of one run per strategy, with its data table."""
-    lines, table, missing = [], [], []
+def losses(group: Group, name: str) -> dict[str, Any] | None:
+    """Training loss of one run per strategy, with its data table; None where none has any."""
+    lines, table = [], []
     grid = np.linspace(0.125, 1, 8)
     for rank, entry in enumerate(group.entries):
         run = entry.runs[0]
         x, y = _loss(run)
         if not len(x):
-            missing.append(LeftOut(run.id, "missing file", f"no loss curve: no readable {METRICS}"))
             continue
         thin = np.unique(np.linspace(0, len(x) - 1, MOST_POINTS).astype(int))
         lines.append(
@@ -106,25 +105,37 @@ def losses(group: Group, name: str) -> tuple[dict[str, Any] | None, list[LeftOut
         )
         table.append((entry.label, [f"{value:.3f}" for value in np.interp(grid, x, y)]))
     if not lines:
-        return None, missing
+        return None
     ends = ", ".join(f"{label} {cells[-1]}" for label, cells in table)
     told = f"Training loss over the budget. At its end: {ends}."
     figure = shown(name, partial(curves.loss, lines), told)
     moments = [f"{100 * moment:g} %" for moment in grid]
-    return {**figure, "moments": moments, "table": table}, missing
+    return {**figure, "moments": moments, "table": table}
 
 
 def _loss(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Share of the budget and loss, wherever both are numbers."""
     budget = run.cost("images") or 1
-    points = []
-    for row in run.metrics:
-        pair = (row.get("images"), row.get("loss"))
-        if all(isinstance(value, int | float) for value in pair):
-            points.append((pair[0] / budget, pair[1]))  # type: ignore[operator]
-    points.sort()
+    pairs = filter(None, map(_pair, run.metrics))
+    points = sorted((images / budget, loss) for images, loss in pairs)
     found = np.array(points, dtype=np.float64).reshape(-1, 2)
     return found[:, 0], found[:, 1]
+
+
+def _has_loss(run: Run) -> bool:
+    """Whether there is a curve to draw."""
+    try:
+        return any(map(_pair, each_metric(run.folder)))
+    except StoreError:
+        return False
+
+
+def _pair(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Images and loss of a line, if both are numbers."""
+    images, loss = row.get("images"), row.get("loss")
+    if isinstance(images, int | float) and isinstance(loss, int | float):
+        return images, loss
+    return None
 
 
 def difficulty(group: Group, name: str) -> dict[str, Any] | None:
@@ -155,28 +166,37 @@ def difficulty(group: Group, name: str) -> dict[str, Any] | None:
     }
 
 
-def reels(
-    group: Group, entries: Sequence[Entry], studied: Studied
-) -> tuple[list[Reel], list[LeftOut]]:
+def unread(group: Group, entries: Sequence[Entry]) -> list[LeftOut]:
+    """Files that figures need and that are missing or damaged; nothing is drawn to know them.
+
+    Args:
+        group: Runs that may be compared.
+        entries: The strategies of it that are shown.
+    """
+    missing = [problem for entry in entries for problem in _tape(entry)[2]]
+    for entry in group.entries:
+        run = entry.runs[0]
+        if not _has_loss(run):
+            missing.append(LeftOut(run.id, "missing file", f"no loss curve: no readable {METRICS}"))
+    return missing
+
+
+def reels(group: Group, entries: Sequence[Entry], studied: Studied) -> list[Reel]:
     """The masks of one run per strategy: of the lowest seed that has any.
 
     Args:
         group: Runs that may be compared.
         entries: The strategies of it that are shown.
         studied: What is known of their masks.
-
-    Returns:
-        What can be shown, and files that were missing.
     """
     studies = {one.run.key: one for _, _, own in studied.strategies for one in own}
-    found, missing = [], []
+    found = []
     for entry in entries:
-        run, tape, problems = _tape(entry)
-        missing += problems
+        run, tape, _ = _tape(entry)
         if run and tape:
             style = look(group, list(group.entries).index(entry))
             found.append(Reel(entry.label, style, run, tape, studies.get(run.key)))
-    return found, missing
+    return found
 
 
 def masks(found: Sequence[Reel]) -> dict[str, Any] | None:

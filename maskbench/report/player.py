@@ -11,7 +11,6 @@ from html import escape
 from itertools import compress
 from typing import Any
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from PIL import Image
 
 from maskbench import figures
 from maskbench.analysis import drift
+from maskbench.figures import canvas
 from maskbench.report.frame import Run
 from maskbench.report.study_file import Found
 from maskbench.report.tape import Tape
@@ -191,7 +191,7 @@ def _text(array: NDArray[np.uint8]) -> str:
 
 def _colours() -> NDArray[np.uint8]:
     """256 colours from dark to bright, uniform to the eye: (256, 3)."""
-    found: NDArray[np.uint8] = matplotlib.colormaps["cividis"](np.arange(256), bytes=True)[:, :3]
+    found: NDArray[np.uint8] = canvas.colormaps["cividis"](np.arange(256), bytes=True)[:, :3]
     return found
 
 

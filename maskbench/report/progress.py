@@ -4,8 +4,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from maskbench.figures import curves
 from maskbench.report.drawings import shown
@@ -93,7 +93,7 @@ def _matched(one: NDArray[np.float64], other: NDArray[np.float64]) -> dict[int, 
     ``APART`` costs no more than one of ``APART``, and is no match.
     """
     gaps = np.abs(one[:, None] - other)
-    pairs = zip(*linear_sum_assignment(np.minimum(gaps, APART) ** 2), strict=True)
+    pairs = zip(*scipy.optimize.linear_sum_assignment(np.minimum(gaps, APART) ** 2), strict=True)
     return {int(i): int(j) for i, j in pairs if gaps[i, j] <= APART}
 
 

@@ -22,7 +22,6 @@ from maskbench.report.judge import judge
 from maskbench.report.methods import methods
 from maskbench.report.player import player
 from maskbench.report.progress import over_epochs
-from maskbench.report.reading import LeftOut
 from maskbench.report.studied import Studied
 from maskbench.report.verdict import verdict
 from maskbench.report.views import Entry, Group
@@ -52,8 +51,8 @@ class Shown:
 
 def section(
     group: Group, name: str, others: Sequence[Group], shown: Shown, studied: Studied
-) -> tuple[dict[str, Any], list[LeftOut]]:
-    """Everything the template shows of a group, and files that were missing.
+) -> dict[str, Any]:
+    """Everything the template shows of a group.
 
     Where all its runs were shown before there are no figures, only links to them.
 
@@ -85,19 +84,17 @@ def section(
         "earlier": earlier,
     }
     if not fresh:
-        return {**part, "epochs": None}, []
-    losses, no_losses = pictures.losses(group, f"{name}-loss")
-    reels, no_masks = pictures.reels(group, fresh, studied)
+        return {**part, "epochs": None}
+    reels = pictures.reels(group, fresh, studied)
     shown.add(group, name)
-    part |= {
+    return part | {
         "curves": pictures.few_shot(group, f"{name}-few-shot"),
         "epochs": over_epochs(group, f"{name}-epochs"),
-        "losses": losses,
+        "losses": pictures.losses(group, f"{name}-loss"),
         "difficulty": pictures.difficulty(group, f"{name}-difficulty"),
         "masks": pictures.masks(reels),
         "player": player(reels),
     }
-    return part, [*no_masks, *no_losses]
 
 
 def _statistics(group: Group) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from maskbench.analysis import drift, saliency
 from maskbench.analysis.agreement import NEUTRAL
@@ -209,7 +209,7 @@ def _page(courses: Sequence[NDArray[np.float64]]) -> tuple[float, float] | None:
     rising, falling = drift.page(means), drift.page(-means)
     if rising is None or falling is None:
         return None
-    ranks = stats.rankdata(means, axis=1)
+    ranks = scipy.stats.rankdata(means, axis=1)
     return float((ranks @ np.arange(1, ranks.shape[1] + 1)).sum()), min(
         1.0, 2 * min(rising, falling)
     )

@@ -6,8 +6,8 @@ from itertools import count, product
 from string import ascii_lowercase
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from maskbench.statistics.scores import CONFIDENCE, Array, half_width
 from maskbench.statistics.tiers import FOR_INTERVAL
@@ -70,7 +70,7 @@ def aggregate(scores: ArrayLike, rng: np.random.Generator) -> Aggregate:
     if seeds < FOR_INTERVAL:
         return Aggregate(value, None, None, None, None, seeds, sets)
     half = float(half_width(table.mean(axis=1)))
-    found = stats.bootstrap(
+    found = scipy.stats.bootstrap(
         tuple(table.T),
         lambda *columns, axis: np.mean(columns, axis=(0, axis)),
         paired=True,

@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import stats
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 from maskbench.statistics import scores
 from maskbench.statistics.tiers import FOR_EFFECT, FOR_INTERVAL, FOR_TEST, Tier, tier
@@ -112,20 +110,25 @@ def _interval(a: scores.Array, b: scores.Array) -> dict[str, Any]:
 
 def _effect(d: scores.Array) -> dict[str, Any]:
     above = int((d > 0).sum())
-    wilson: Any = proportion_confint(above, len(d), 1 - scores.CONFIDENCE, method="wilson")
-    low, high = wilson
-    share = {"above": above / len(d), "above_low": float(low), "above_high": float(high)}
+    low, high = scores.wilson(above, len(d))
+    share = {"above": above / len(d), "above_low": low, "above_high": high}
     return {"d_z": scores.effect_size(d), **share}
 
 
 def holm(family: Sequence[Contrast]) -> list[Contrast]:
     """Contrasts whose p-values are corrected by Holm's method; those without one stay out."""
-    return _corrected(family, lambda p: multipletests(p, method="holm")[1])
+
+    def correct(p: Sequence[float]) -> Any:
+        from statsmodels.stats.multitest import multipletests
+
+        return multipletests(p, method="holm")[1]
+
+    return _corrected(family, correct)
 
 
 def benjamini_hochberg(family: Sequence[Contrast]) -> list[Contrast]:
     """The same by Benjamini and Hochberg's: for exploratory endpoints."""
-    return _corrected(family, stats.false_discovery_control)
+    return _corrected(family, lambda p: scipy.stats.false_discovery_control(p, method="bh"))
 
 
 def _corrected(family: Sequence[Contrast], correct: Callable[[Any], Any]) -> list[Contrast]:
