@@ -5,14 +5,13 @@ class folders; images may lie deeper inside them. Flat: image files directly in 
 pretraining alone. Names that start with "." are ignored, links to folders are not followed.
 """
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from maskbench.data import packing
 from maskbench.data.judging import some
 from maskbench.data.listing import listing, scan, walk
-from maskbench.data.packed import Plan
+from maskbench.data.packed import Plan, short_name
 from maskbench.data.source import Images
 from maskbench.errors import DataError
 from maskbench.events import Progress, Silent
@@ -63,7 +62,7 @@ def find(path: Path) -> Plan:
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise DataError(f"The data folder {path} {what}. Check the path after --data folder:.")
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", root.name).strip("-.")[:80] or "images"
+    name = short_name(root.name)
     try:
         folders, files = listing(root)
         if {"train", "test", "val"} & set(folders):

@@ -13,6 +13,7 @@ is a finished pack; whatever a crash leaves behind is never mistaken for one.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,11 @@ class Pack:
             for name, split in splits.items()
             if split is not None
         }
+
+
+def short_name(text: str) -> str:
+    """A name in letters that suit any file system."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80] or "images"
 
 
 def read(folder: Path) -> Pack | None:
