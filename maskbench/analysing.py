@@ -117,7 +117,7 @@ def _images(
     if question.data is None and name != "scenes":
         raise UsageError(
             f"{record['id']} was trained on {name}; where that lies is not in its record. Give "
-            "--data: folder:PATH, or scenes."
+            "--data: folder:PATH, hf:NAME|PATH, or scenes."
         )
     side = int(record["model"]["image"])
     cache = store.home / "data"

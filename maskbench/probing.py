@@ -75,7 +75,7 @@ def probe(inquiry: Inquiry, store: Store, out: Path | None, progress: Progress) 
     if inquiry.data is None and record and record["data"]["name"] != "scenes":
         raise UsageError(
             f"{run} was trained on {record['data']['name']}; where that lies is not in its record. "
-            "Give --data: folder:PATH, or scenes."
+            "Give --data: folder:PATH, hf:NAME|PATH, or scenes."
         )
     backbone = opened.backbone
     images = _images(inquiry, backbone, store, progress)

@@ -10,7 +10,7 @@ import pytest
 from pictures import SIDE, dataset, flat, noise, put
 from PIL import Image
 
-from maskbench.data import packed
+from maskbench.data import packing
 from maskbench.data.folder import open_folder
 from maskbench.data.source import Images
 
@@ -192,7 +192,7 @@ def test_bad_files_are_skipped_counted_and_named(
 def test_only_the_first_skipped_files_are_named(
     data: Path, opened: Callable[..., Images], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed, "SHOWN", 20)
+    monkeypatch.setattr(packing, "SHOWN", 20)
     flat(data, 1)
     for i in range(30):
         (data / f"n{i:02}.txt").write_text("x")

@@ -1,1 +1,1 @@
-"""How fast things are: made-up runs, and what takes how long on this machine."""
+"""How fast maskbench is, as ratios in one run: each part by itself, or all by their names."""

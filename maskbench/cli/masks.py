@@ -12,7 +12,9 @@ def masks(
     run: Annotated[str, typer.Argument(help="A run: folder, name, or its beginning.")],
     data: Annotated[
         str | None,
-        typer.Option(help="scenes, or folder:PATH. Default: the run's own, if that is scenes."),
+        typer.Option(
+            help="scenes, folder:PATH or hf:NAME|PATH. Default: the run's own, if that is scenes."
+        ),
     ] = None,
     images: Annotated[int, typer.Option(help="How many images are masked.")] = 256,
     truth: Annotated[

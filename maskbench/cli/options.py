@@ -28,7 +28,7 @@ Amount = Annotated[
         "or match:RUN:flop (:img, :s): as much as that run used.",
     ),
 ]
-Data = Annotated[str, typer.Option(help="scenes (built in), or folder:PATH.")]
+Data = Annotated[str, typer.Option(help="scenes (built in), folder:PATH or hf:NAME|PATH.")]
 Model = Annotated[str, typer.Option(help="Preset: see 'maskbench ls models'.")]
 Seed = Annotated[int, typer.Option(help="Weights, order, crops and masks.")]
 Sets = Annotated[

@@ -17,7 +17,9 @@ def probe(
     ],
     data: Annotated[
         str | None,
-        typer.Option(help="scenes, or folder:PATH. Default: scenes, if a run was trained on them."),
+        typer.Option(
+            help="scenes, folder:PATH or hf:NAME|PATH. Default: scenes, if a run had them."
+        ),
     ] = None,
     probes: Annotated[
         str,

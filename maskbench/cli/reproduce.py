@@ -16,7 +16,7 @@ def reproduce(
         str | None, typer.Argument(help="A shipped figure, or FILE.toml. None: lists them.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="scenes, or folder:PATH. Default: the file's.")
+        str | None, typer.Option(help="scenes, folder:PATH or hf:NAME|PATH. Default: the file's.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Preset. Default: the file's.")] = None,
     budget: Annotated[

@@ -22,7 +22,7 @@ def open_data(text: str, side: int, cache: Path, max_bad: float, progress: Progr
     """Open what ``--data`` names.
 
     Args:
-        text: ``scenes`` or ``folder:PATH``.
+        text: ``scenes``, ``folder:PATH`` or ``hf:NAME|PATH``.
         side: The model's input side, pixels.
         cache: Where packed data sets live.
         max_bad: Largest share of unusable files that is tolerated.
@@ -30,14 +30,19 @@ def open_data(text: str, side: int, cache: Path, max_bad: float, progress: Progr
 
     Raises:
         UsageError: Unknown kind, or images smaller than the model's input.
-        DataError: The folder cannot be used.
+        DataError: The data cannot be used.
     """
     check_kind(text)
     if text == "scenes":
         return built_in(side)
+    kind, _, rest = text.partition(":")
+    if kind == "hf":
+        from maskbench.data.hub import open_hub
+
+        return open_hub(rest, side, cache, max_bad, progress)
     from maskbench.data.folder import open_folder
 
-    path = Path(text.partition(":")[2]).expanduser()
+    path = Path(rest).expanduser()
     return open_folder(path, side, cache, max_bad=max_bad, progress=progress)
 
 

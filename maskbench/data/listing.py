@@ -63,11 +63,11 @@ def scan(root: Path, prefix: str, classes: Sequence[str]) -> tuple[list[File], l
             bad.append(Bad(plain(path), why))
         elif not _follows(entry.is_file):
             bad.append(Bad(plain(path), "not a regular file"))
-        elif not entry.stat().st_size:
+        elif not (found := entry.stat()).st_size:
             bad.append(Bad(plain(path), "empty file"))
         elif classes and len(parts) < 3:
             bad.append(Bad(plain(path), "not in a class folder"))
         else:
             label = index[parts[1]] if classes else -1
-            good.append(File(path, label, entry.stat().st_size, entry.stat().st_mtime_ns))
+            good.append(File(path, label, found.st_size, found.st_mtime_ns))
     return good, bad
