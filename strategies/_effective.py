@@ -21,6 +21,7 @@ SAMPLE = 20_000
 BATCH = 4096
 CONSTANT = 1e-6
 COLDEST, HOTTEST = 1e-6, 1e6
+PIECE = 2**16
 
 Floats = NDArray[np.floating[Any]]
 
@@ -97,10 +98,17 @@ def normalise(values: Floats) -> Floats:
     """
     mean, scale = values.mean(0, dtype=np.float64), values.std(0, dtype=np.float64)
     scale[scale <= CONSTANT * np.abs(values).max(0)] = np.inf
-    scores: Floats = ((values - mean) / scale).astype(np.float32)
+    scores: Floats = np.empty(values.shape, np.float32)
+    for rows in _pieces(len(values)):
+        scores[rows] = (values[rows] - mean) / scale
     length = np.linalg.norm(scores, axis=1, keepdims=True)
     np.divide(scores, length, out=scores, where=length > 0)
     return scores
+
+
+def _pieces(images: int) -> list[slice]:
+    """Rows to work on at a time: float64 copies of all of them would double the memory."""
+    return [slice(first, first + PIECE) for first in range(0, images, PIECE)]
 
 
 def cluster(values: Floats, count: int, seed: int) -> Clusters:
@@ -120,7 +128,9 @@ def cluster(values: Floats, count: int, seed: int) -> Clusters:
     centres = np.zeros((count, values.shape[1]))
     np.add.at(centres, labels, values)
     centres /= members[:, None]
-    distance = np.sqrt(np.square(values - centres[labels]).sum(1))
+    distance = np.empty(len(values))
+    for rows in _pieces(len(values)):
+        distance[rows] = np.sqrt(np.square(values[rows] - centres[labels[rows]]).sum(1))
     return Clusters(torch.from_numpy(within(distance, labels)), count, flops + spent)
 
 
