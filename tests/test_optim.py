@@ -79,3 +79,29 @@ def test_a_compiled_step_gives_the_same_losses(name: str) -> None:
         losses[compiled] = [row["loss"] for row in rows]
         assert (job.clock.parts["compilation"] > 0) == compiled  # its time is listed apart
     assert losses[True] == pytest.approx(losses[False], rel=1e-5)
+
+
+def test_a_schedule_of_ratios_is_compiled_once_more_and_not_for_every_ratio(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five numbers of hidden patches: a graph with a fixed number, then one for all others."""
+    graphs: dict[str, int] = {}
+
+    def counting(name: str) -> Any:
+        def backend(module: Any, inputs: Any) -> Any:
+            graphs[name] = graphs.get(name, 0) + 1
+            return module.forward
+
+        return lambda model: compile_(model, backend=backend)
+
+    compile_ = torch.compile
+    for name in ("random", "ratio"):
+        torch.compiler.reset()
+        monkeypatch.setattr(torch, "compile", counting(name))
+        job = Job(**{**vars(make_job(name, budget="30step")), "compile": True})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            train(job, lambda row: None, nothing)
+    torch.compiler.reset()
+    assert len(job.pace.images) == 5
+    assert graphs["ratio"] == graphs["random"] + 1
