@@ -8,8 +8,6 @@ is a process of its own, as a user starts it; commands take turns, so that what 
 does falls on all of them. The peak of memory is that of one more run, which also warms the caches.
 """
 
-import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -18,8 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.speed import store
-from maskbench.provenance import provenance
+from benchmarks.speed import show, store
 
 RECORDS, STRATEGIES = 100, 20
 REPEATS, FEW = 9, 3
@@ -44,7 +41,7 @@ def measure(quick: bool) -> dict[str, Any]:
         quick: Three repeats instead of nine, and no runs with studies of masks.
 
     Returns:
-        Facts of the machine and the runs, and ``rows``: ``command``, ``seconds`` on the clock
+        Facts of the runs, and ``rows``: ``command``, ``seconds`` on the clock
         (median over repeats), ``min``, ``max``, and ``peak_bytes`` of the process.
 
     Raises:
@@ -68,8 +65,7 @@ def measure(quick: bool) -> dict[str, Any]:
         }
         for name, taken in seconds.items()
     ]
-    facts = {"records": RECORDS, "strategies": STRATEGIES, "repeats": repeats}
-    return {**facts, "provenance": provenance("cpu"), "rows": rows}
+    return {"records": RECORDS, "strategies": STRATEGIES, "repeats": repeats, "rows": rows}
 
 
 def _commands(scratch: Path, *, studies: bool) -> dict[str, list[str]]:
@@ -112,33 +108,5 @@ def _peak(words: list[str], folder: Path) -> int | None:
     return int(last) if last.isdecimal() else None
 
 
-def table(found: dict[str, Any]) -> str:
-    """What ``measure`` found, as text."""
-    facts = found["provenance"]
-    wide = max(len(row["command"]) for row in found["rows"])
-    head = (
-        f"{found['records']} records of {found['strategies']} strategies, {found['repeats']} "
-        f"repeats, {facts['device']['cpu']}, load {facts['load']}"
-    )
-    lines = [f"{'command':<{wide}}  median s     min     max      peak"]
-    for row in found["rows"]:
-        peak = "–" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:.0f} MiB"
-        lines.append(
-            f"{row['command']:<{wide}}  {row['seconds']:8.2f}  {row['min']:6.2f}  {row['max']:6.2f}"
-            f"  {peak:>8}"
-        )
-    return "\n".join([head, "", *lines])
-
-
-def main() -> None:
-    """Print a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="three repeats, no studies")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    found = measure(given.quick)
-    print(json.dumps(found) if given.json else table(found))
-
-
 if __name__ == "__main__":
-    main()
+    show.main("start", measure)

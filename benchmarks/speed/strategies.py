@@ -1,108 +1,116 @@
-"""Images per second of every strategy in one process, interleaved, as ratios to random.
+"""Time of every strategy relative to ``random``, beside what closed-form FLOPs predict.
 
-    uv run python benchmarks/speed/strategies.py --model micro --batch 128
+    uv run python -m benchmarks.speed.strategies [--json] [--quick]
 
-Each round runs a few training steps (data, mask, model, optimiser, after_step: everything inside
-``maskbench.train``) of each strategy in turn, so that a drifting machine hits all of them alike;
-medians over rounds are printed, beside the ratio that closed-form FLOPs predict.
+Each round runs a few whole training steps (data, mask, model, optimiser, ``after_step``: all that
+is inside ``maskbench.train``) of each strategy in turn, on pixels in memory.
 """
 
-import argparse
-import json
-import statistics
-import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.speed import show
+from benchmarks.speed.step import BASE, SMALL, Setting
+from benchmarks.speed.timing import interleaved
 from maskbench import registry, seeds
 from maskbench.budget import Budget, Plan
+from maskbench.contract.jobs import pixel_features
 from maskbench.data.source import Split
 from maskbench.job import Job
 from maskbench.mask import Grid
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import Schedule
-from maskbench.shape import PRESETS, step_flops
+from maskbench.shape import PRESETS, ModelShape
 from maskbench.strategy import MaskStrategy
-from maskbench.train import train
+from maskbench.train import LOGS_PER_RUN, train
+
+SETTINGS = {
+    "micro": Setting("micro", PRESETS["micro"].shape, 64, 8),
+    "small": SMALL,
+    "vit_base": BASE,
+}
+CLMAE = ("random", "clmae", "clmae-fast")
 
 
-def job_of(strategy: MaskStrategy, model: str, batch: int, steps: int) -> Job:
-    """A job on random pixels already in memory."""
-    shape = PRESETS[model].shape
-    count = max(batch * 4, 64)
+def split_of(images: int, side: int) -> Split:
+    """Random pixels in memory."""
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (count, shape.image, shape.image, 3), dtype=np.uint8)
-    plan = Plan.of(Budget.parse(f"{steps}step"), count, batch)
-    net = MaskedAutoencoder(shape, seeds.generator(0, "init"))
-    schedule = Schedule.of(PRESETS[model].base_lr, batch, 0.05, steps)
-    device = torch.device("cpu")
-    split = Split(pixels, None, [str(i) for i in range(count)])
+    pixels = rng.integers(0, 256, (images, side, side, 3), dtype=np.uint8)
+    return Split(pixels, None, [str(i) for i in range(images)])
+
+
+def job_of(strategy: MaskStrategy, shape: ModelShape, batch: int, device: torch.device) -> Job:
+    """A job on random pixels in memory that logs every tenth step."""
+    split = split_of(max(batch * 4, 64), shape.image)
+    plan = Plan.of(Budget.parse(f"{10 * LOGS_PER_RUN}step"), len(split), batch)
     return Job.of(
-        net,
-        strategy,
+        MaskedAutoencoder(shape, seeds.generator(0, "init")).to(device),
+        strategy.to(device),
         split,
         plan=plan,
-        schedule=schedule,
+        schedule=Schedule.of(1e-4, batch, 0.05, plan.steps),
         grid=Grid(shape.side, shape.side, shape.patches - shape.patches // 4),
         weight_decay=0.05,
         seed=0,
         device=device,
+        precision="bf16" if device.type == "cuda" else "fp32",
+        features=pixel_features(split),
     )
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="nano", choices=sorted(PRESETS))
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--steps", type=int, default=8, help="steps per round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
-    names = [entry.name for entry in registry.entries()]
-    jobs = {
-        name: job_of(registry.load(name)(), options.model, options.batch, options.steps)
-        for name in names
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for _ in range(options.rounds + 1):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            train(job, lambda row: None, lambda step: None)
-            seconds[name].append(time.perf_counter() - start)
-    shape, grid = jobs["random"].model.shape, jobs["random"].grid
-    plain = sum(step_flops(shape, grid.visible).values())
-    baseline = statistics.median(seconds["random"][1:])
+def steps_of(job: Job, steps: int) -> None:
+    """So many steps from the middle of a job's budget."""
+    first = job.plan.steps // 2
+    train(job, lambda row: None, lambda step: None, steps=range(first, first + steps))
+
+
+def _flops(job: Job) -> int:
+    """Closed form, of one image's step in the middle of the budget."""
+    return sum(job.flops(job.context(job.plan.steps // 2).grid.hidden).values())
+
+
+def one(
+    model: str, rounds: int, device: torch.device, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of one model, a strategy each; ``random`` is among them."""
+    setting = SETTINGS[model]
+    shape, batch, steps = setting.shape, setting.batch, setting.steps
+    jobs = {name: job_of(registry.load(name)(), shape, batch, device) for name in names}
+    times = interleaved(
+        {name: partial(steps_of, job, steps) for name, job in jobs.items()}, rounds, device
+    )
+    flops = {name: _flops(job) for name, job in jobs.items()}
     rows = []
-    for name in names:
-        median = statistics.median(seconds[name][1:])
-        extra = sum(jobs[name].strategy.cost(grid, shape).values())
+    for name in jobs:
+        predicted = flops[name] / flops["random"]
+        ratio, low, high = times[name].over(times["random"])
         rows.append(
             {
+                "model": model,
                 "strategy": name,
-                "images_per_s": round(options.steps * options.batch / median, 1),
-                "time_to_random": round(median / baseline, 3),
-                "flops_to_random": round((plain + extra) / plain, 3),
-                "gflops_per_s": round(
-                    (plain + extra) * options.steps * options.batch / median / 1e9, 1
-                ),
+                "images_per_s": round(steps * batch / times[name].median, 1),
+                "time_to_random": round(ratio, 3),
+                "range": [round(low, 3), round(high, 3)],
+                "flops_to_random": round(predicted, 3),
+                "time_over_flops": round(ratio / predicted, 3),
             }
         )
-    facts = {
-        "model": options.model,
-        "batch": options.batch,
-        "rounds": options.rounds,
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-    }
-    if options.json:
-        print(json.dumps({**facts, "rows": rows}, indent=1))
-        return
-    print("  ".join(f"{key} {value}" for key, value in facts.items()))
-    for row in rows:
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
+    return rows
+
+
+def measure(quick: bool = False) -> dict[str, Any]:
+    """Both models; the small one alone where it is to be quick."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    names = sorted((entry.name for entry in registry.entries()), key=lambda name: name != "random")
+    rows = one("micro", 3 if quick else 7, device, names)
+    if not quick:
+        rows += one("small", 5, device, CLMAE) + one("vit_base", 3, device, names)
+    return {"device": str(device), "rows": rows}
 
 
 if __name__ == "__main__":
-    main()
+    show.main("strategies", measure)

@@ -1,0 +1,98 @@
+"""How fast maskbench is, as ratios in one run: every part, or those that are named.
+
+    uv run --group bench python -m benchmarks.speed [PART ...] [--quick] [--json] [--save] [--docs]
+
+``--save`` keeps the numbers with the machine and the versions under ``results/``; ``--docs`` puts
+what is kept there into ``docs/speed.md``, and measures nothing.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.speed import show
+
+PARTS = {
+    "step": "the plain training step against others and against matrix products",
+    "strategies": "every strategy against random, beside its closed-form FLOPs",
+    "harness": "images/s inside a run against the bare step loop",
+    "data": "reading, augmentation, packing",
+    "growth": "time per image and memory from a thousand to a million images",
+    "start": "commands that only read",
+}
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
+
+
+def keep(found: show.Found) -> Path:
+    """Write a part's numbers to its file, a device each."""
+    path = RESULTS / f"{found['part']}-{found['provenance']['device']['kind']}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{json.dumps(found, indent=1)}\n", encoding="utf-8")
+    return path
+
+
+def rendered(page: str, kept: Mapping[str, show.Found]) -> str:
+    """A page of documentation with its tables made anew.
+
+    Args:
+        page: Has ``<!-- NAME -->`` and ``<!-- /NAME -->`` around every table.
+        kept: Numbers by the name of their file.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        name = match.group(1)
+        body = told(kept[name]) if name in kept else "Not measured yet."
+        return f"<!-- {name} -->\n{body}\n<!-- /{name} -->"
+
+    return re.sub(r"<!-- ([a-z-]+) -->\n.*?<!-- /\1 -->", table, page, flags=re.DOTALL)
+
+
+def told(found: show.Found) -> str:
+    """A part's table in Markdown, with where it was measured."""
+    of = found["provenance"]
+    versions = ", ".join(f"{name} {of['versions'][name]}" for name in ("python", "torch", "timm"))
+    device = of["device"]["gpu"] or f"{of['device']['cores']} cores of {of['device']['cpu']}"
+    when = f"{of['started'][:10]}, commit {(of['commit'] or 'not known')[:10]}"
+    load = "" if of["load"] is None else f"; load {of['load']:.1f} at the end"
+    return f"{show.table(found['rows'], 'github')}\n\n{device}; {versions}; {when}{load}."
+
+
+def kept() -> dict[str, show.Found]:
+    """All that is kept, by the name of its file."""
+    files = sorted(RESULTS.glob("*.json"))
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
+def main() -> None:
+    """Measure, print, keep."""
+    parts = "; ".join(f"{name}: {about}" for name, about in PARTS.items())
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", epilog=parts)
+    parser.add_argument("parts", nargs="*", metavar="PART", help="default: all of them")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and settings")
+    parser.add_argument("--json", action="store_true", help="a JSON document per line on stdout")
+    parser.add_argument("--save", action="store_true", help="keep the numbers under results/")
+    parser.add_argument("--docs", action="store_true", help="put kept numbers into docs/speed.md")
+    given = parser.parse_args()
+    if given.docs:
+        PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8"), kept()), encoding="utf-8")
+        return
+    for name in given.parts:
+        if name not in PARTS:
+            parser.error(f"no part {name!r}; there are {', '.join(PARTS)}")
+    for name in given.parts or PARTS:
+        print(f"{name}: {PARTS[name]} ...", file=sys.stderr, flush=True)
+        found = show.recorded(
+            name, import_module(f"benchmarks.speed.{name}").measure(given.quick), given.quick
+        )
+        print(json.dumps(found) if given.json else f"{show.table(found['rows'])}\n", flush=True)
+        if given.save:
+            print(f"kept in {keep(found)}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

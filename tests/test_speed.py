@@ -1,0 +1,56 @@
+"""The speed benchmark measures what it says; ratios to the plain step have generous bounds."""
+
+import json
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def part(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT))
+    return lambda name: import_module(f"benchmarks.speed.{name}")
+
+
+def test_the_plain_step_is_as_fast_as_a_textbook_at_equal_loss(part: Any) -> None:
+    """A regression guard, not a claim: the documentation has the measured ratios."""
+    rows = {row["contender"]: row for row in part("step").measure(quick=True)["rows"]}
+    assert rows["maskbench"]["first_loss"] == rows["textbook"]["first_loss"]
+    assert rows["maskbench"]["to_textbook"] > 0.8
+
+
+def test_another_model_is_refused(part: Any) -> None:
+    step = part("step")
+    device = torch.device("cpu")
+    found = step.contenders(step.SMALL, device, others=False)
+    with torch.no_grad():
+        found["maskbench"][0].mask_token += 1
+    given = step.Inputs.of(step.SMALL, device)
+    with pytest.raises(ArithmeticError, match="loss of maskbench"):
+        step.equal(found, given, ["fp32"])
+
+
+def test_free_strategies_cost_next_to_nothing(part: Any) -> None:
+    rows = part("strategies").one("micro", 3, torch.device("cpu"), ["random", "block", "grid"])
+    assert all(row["time_over_flops"] < 1.5 for row in rows)
+    assert [row["flops_to_random"] for row in rows] == [1, 1, 1]
+
+
+def test_order_and_batches_do_not_grow_with_the_data(part: Any) -> None:
+    growth = part("growth")
+    small, large = (growth.one("prototypes", count, 10) for count in (2_000, 50_000))
+    assert large["order_us_per_image"] < 3 * small["order_us_per_image"]
+    assert large["checkpoint_bytes_per_image"] == small["checkpoint_bytes_per_image"] == 9
+
+
+def test_pages_show_the_kept_numbers(part: Any) -> None:
+    main = part("__main__")
+    page = main.PAGE.read_text(encoding="utf-8")
+    assert main.rendered(page, main.kept()) == page
+    assert json.loads((main.RESULTS / "step-cpu.json").read_text())["rows"]
