@@ -204,28 +204,35 @@ def one(
     rows = []
     for precision in precisions:
         peak = flops[precision] / times[f"products {precision}"].median
+        common = {"setting": setting.name, "precision": precision}
         for name in found:
             key = f"{name} {precision}"
-            told = {
-                "setting": setting.name,
-                "batch": setting.batch,
-                "contender": name,
-                "precision": precision,
-                "images_per_s": round(setting.batch * setting.steps / times[key].median, 2),
-                "first_loss": round(losses.get(key, losses[f"{OURS} {precision}"]), 4),
-                "of_products_rate": round(whole / times[key].median / peak, 3),
-            }
-            if name == COMPILED:
-                told["compilation_s"] = round(compiling[precision], 1)
-            rows.append({**told, **_ratios(times, key, found, precisions)})
-        rows[-1]["products_gflops_per_s"] = round(peak / 1e9, 1)
+            median = times[key].median
+            rows.append(
+                {
+                    "contender": name,
+                    **common,
+                    "images_per_s": round(setting.batch * setting.steps / median, 2),
+                    "gflops_per_s": round(whole / median / 1e9, 1),
+                    "of_products": round(whole / median / peak, 3),
+                    **_ratios(times, key, found, precisions),
+                    "first_loss": round(losses.get(key, losses[f"{OURS} {precision}"]), 4),
+                    "compilation_s": round(compiling[precision], 1) if name == COMPILED else None,
+                }
+            )
+        rows.append(
+            {"contender": "matrix products", **common, "gflops_per_s": round(peak / 1e9, 1)}
+        )
     return rows
 
 
 def _ratios(
     times: dict[str, Times], key: str, found: dict[str, Any], precisions: Sequence[str]
 ) -> dict[str, Any]:
-    """How many times as fast as the plain one and as the fastest peer, by medians of rounds."""
+    """How many times as fast as the plain one and as the fastest peer, by medians of rounds.
+
+    The range is that of the last one, over rounds.
+    """
     precision = key.rpartition(" ")[2]
     peers_ = [name for name in found if name not in (OURS, COMPILED, PLAIN)] or [PLAIN]
     here = min((times[f"{name} {precision}"] for name in peers_), key=lambda t: t.median)
@@ -235,9 +242,9 @@ def _ratios(
     plain = times[f"{PLAIN} {precision}"]
     return {
         "to_textbook": round(plain.over(times[key])[0], 3),
-        "to_best_peer_same_precision": round(here.over(times[key])[0], 3),
-        "to_best_peer_any_precision": round(best.over(times[key])[0], 3),
-        "range_to_best_peer": [round(r, 3) for r in best.over(times[key])[1:]],
+        "to_peer": round(here.over(times[key])[0], 3),
+        "to_peer_any_precision": round(best.over(times[key])[0], 3),
+        "range": [round(r, 3) for r in best.over(times[key])[1:]],
     }
 
 
@@ -269,7 +276,8 @@ def measure(quick: bool = False) -> dict[str, Any]:
         settings = [replace(each, batch=32 * each.batch, steps=10) for each in settings]
     for setting in settings:
         rows += one(setting, device, precisions, 5 if quick else 7, others=not quick)
-    return {"device": str(device), "precisions": precisions, "rows": rows}
+    batches = {each.name: each.batch for each in settings}
+    return {"device": str(device), "batches": batches, "rows": rows}
 
 
 if __name__ == "__main__":
