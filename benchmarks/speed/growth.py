@@ -96,7 +96,7 @@ def one(strategy: str, count: int, steps: int) -> dict[str, Any]:
         job.batch(step)
     batches = (time.perf_counter() - begun) / (shown * BATCH)
     state = job.feed.state_dict()
-    kept = sum(t.nbytes for t in [state["seen"], *state["orders"].values()])  # type: ignore[attr-defined,list-item]
+    kept = sum(t.nbytes for t in [state["seen"], *state["orders"].values()])  # type: ignore[attr-defined]
     return {
         "strategy": strategy,
         "images": count,

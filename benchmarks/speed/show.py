@@ -23,7 +23,8 @@ def table(rows: Sequence[Mapping[str, Any]], form: str = "simple") -> str:
     keys = list(dict.fromkeys(key for row in rows for key in row))
     cells = [[_cell(row.get(key)) for key in keys] for row in rows]
     heads = [key.replace("_", " ") for key in keys]
-    return tabulate(cells, heads, tablefmt=form, disable_numparse=True)
+    found: str = tabulate(cells, heads, tablefmt=form, disable_numparse=True)
+    return found
 
 
 def _cell(value: Any) -> str:

@@ -251,7 +251,7 @@ def _ratios(
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether bfloat16 products run on hardware made for them."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     try:
         return "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii")
     except OSError:

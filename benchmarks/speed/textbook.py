@@ -60,6 +60,9 @@ class Textbook(nn.Module):
         ratio: Share of the patches that is hidden.
     """
 
+    pos_embed: Tensor
+    decoder_pos_embed: Tensor
+
     def __init__(self, shape: ModelShape, ratio: float) -> None:
         super().__init__()
         width, narrow = shape.width, shape.decoder_width
@@ -90,7 +93,7 @@ class Textbook(nn.Module):
             With ``loss``, a scalar.
         """
         inner: Any = self.patch_embed
-        places: Any = self.pos_embed
+        places = self.pos_embed
         tokens = inner.proj(images).flatten(2).transpose(1, 2) + places[:, 1:]
         count, patches, width = tokens.shape
         kept = patches - round(patches * self.ratio)
