@@ -275,7 +275,7 @@ def measure(quick: bool = False) -> dict[str, Any]:
     if device.type == "cuda":
         settings = [replace(each, batch=32 * each.batch, steps=10) for each in settings]
     for setting in settings:
-        rows += one(setting, device, precisions, 5 if quick else 7, others=not quick)
+        rows += one(setting, device, precisions, 5, others=not quick)
     batches = {each.name: each.batch for each in settings}
     return {"device": str(device), "batches": batches, "rows": rows}
 
