@@ -34,7 +34,7 @@ def test_another_model_is_refused(part: Any) -> None:
     device = torch.device("cpu")
     found = step.contenders(step.SMALL, device, others=False)
     with torch.no_grad():
-        found["maskbench"][0].mask_token += 1
+        found["maskbench"][0].decoder_pred.weight *= 3
     given = step.Inputs.of(step.SMALL, device)
     with pytest.raises(ArithmeticError, match="loss of maskbench"):
         step.equal(found, given, ["fp32"])

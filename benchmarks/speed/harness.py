@@ -80,7 +80,7 @@ def measure(quick: bool = False) -> dict[str, Any]:
     """Runs and bare loops in turn."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     precision = "bf16" if device.type == "cuda" else "fp32"
-    steps, rounds = (60, 2) if quick else (200, 4)
+    steps, rounds = (60, 2) if quick else (150, 3)
     loops, runs = [], []
     for seed in range(rounds):
         loops.append(bare(steps, device, precision))
