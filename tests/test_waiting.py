@@ -22,13 +22,13 @@ from maskbench.strategy import Batch, Context, Mask, MaskStrategy, Outcome
 ROOMS = [Path(inspect.getfile(room)).parent for room in (train, registry.load("random"))]
 READS = ("aten._local_scalar_dense", "aten.nonzero", "aten.equal", "aten.is_nonzero")
 HOST = {
-    "where": "positions of a batch, on the host",
-    "order": "an epoch's order, which is moved to the host once",
-    "share": "the temperature of an epoch, on the host",
-    "from_scores": "scores are looked at on a CPU alone",
-    "check": "counts are asserted on the device where it is a GPU",
+    "feed.where": "positions of a batch, on the host",
+    "job.order": "an epoch's order, which is moved to the host once",
+    "_effective.share": "the temperature of an epoch, on the host",
+    "mask.from_scores": "scores are looked at on a CPU alone",
+    "mask.check": "counts are asserted on the device where it is a GPU",
 }
-"""Functions that read values which no GPU has."""
+"""Functions, behind their file's name, that read values which no GPU has."""
 
 
 class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -41,11 +41,11 @@ class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if str(func).startswith(READS):
             ours = [
-                frame.name
+                f"{Path(frame.filename).stem}.{frame.name}"
                 for frame in traceback.extract_stack()[:-1]
                 if any(Path(frame.filename).is_relative_to(room) for room in ROOMS)
             ]
-            self.found.append("write" if "write" in ours else ours[-1])
+            self.found.append("train.write" if "train.write" in ours else ours[-1])
         return func(*args, **(kwargs or {}))
 
 
@@ -56,8 +56,8 @@ def reads(job: Job, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     monkeypatch.setattr(guard, "_eager", False)  # as on a GPU
     with Reads() as seen:
         train.train(job, lambda row: None, lambda step: None, steps=range(3), guard=guard)
-    assert seen.found.count("settle") == 1  # at the end of these steps
-    return set(seen.found) - {"settle", "write"}
+    assert seen.found.count("guard.settle") == 1  # at the end of these steps
+    return set(seen.found) - {"guard.settle", "train.write"}
 
 
 NAMES = [*(entry.name for entry in registry.entries()), "prototypes+clmae", "ratio+hpm"]
@@ -81,4 +81,4 @@ class Curious(MaskStrategy):
 
 def test_a_wait_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("test_waiting.ROOMS", [*ROOMS, Path(__file__).parent])
-    assert "after_step" in reads(make_job(Curious(), budget="12step"), monkeypatch)
+    assert "test_waiting.after_step" in reads(make_job(Curious(), budget="12step"), monkeypatch)
