@@ -8,8 +8,6 @@ round, and medians are shown. Packs are in the system's page cache, as in every 
 where memory suffices. Packing runs in a process of its own on all cores and counts the clock.
 """
 
-import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -22,17 +20,16 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from tabulate import tabulate
 from torch import Tensor
 
+from benchmarks.speed import show
 from maskbench.contract import make_job
 from maskbench.data import augment
 from maskbench.data.feed import Feed
 from maskbench.data.folder import open_folder
 from maskbench.data.source import Split
 from maskbench.job import Job
-from maskbench.machine import load, peak_memory
-from maskbench.provenance import provenance
+from maskbench.machine import peak_memory
 from maskbench.shape import PRESETS
 
 SIDES = {32: 32, 224: 256}
@@ -134,7 +131,12 @@ def per_core(folder: Path, quick: bool) -> list[dict[str, Any]]:
     finally:
         torch.set_num_threads(threads)
     return [
-        {"what": name, "per_s": statistics.median(found), "of": "core", "rounds": found}
+        {
+            "what": name,
+            "per_s": round(statistics.median(found), 1),
+            "of": "core",
+            "range": [round(min(found), 1), round(max(found), 1)],
+        }
         for name, found in seen.items()
     ]
 
@@ -166,8 +168,8 @@ def pack(folder: Path, side: int, cache: Path) -> dict[str, Any]:
     took, used = time.perf_counter() - begun, time.process_time() - used
     return {
         "files": len(images.train),
-        "clock_s": took,
-        "processor_s": used,
+        "clock_s": round(took, 2),
+        "processor_s": round(used, 2),
         "peak_before_bytes": before,
         "peak_bytes": peak_memory("cpu")["host"],
     }
@@ -182,8 +184,8 @@ def packing(folder: Path, quick: bool) -> list[dict[str, Any]]:
         made = jpegs(folder / name, size, files)
         with get_context("spawn").Pool(1) as pool:
             found = pool.apply(pack, (made, side, folder / "cache"))
-        rows.append({"what": f"packing {name} JPEGs", "per_s": files / found["clock_s"],
-                     "of": "machine", **found})  # fmt: skip
+        rate = round(files / found["clock_s"], 1)
+        rows.append({"what": f"packing {name} JPEGs", "per_s": rate, "of": "machine", **found})
     return rows
 
 
@@ -200,7 +202,7 @@ def on_a_gpu(folder: Path, quick: bool) -> list[dict[str, Any]]:
         for n in range(turns):
             done += work(n)
         torch.cuda.synchronize()
-        rate = done / (time.perf_counter() - begun)
+        rate = round(done / (time.perf_counter() - begun), 1)
         rows.append({"what": f"{name}, 224 px, GPU", "per_s": rate, "of": "one process"})
     return rows
 
@@ -212,58 +214,18 @@ def measure(quick: bool) -> dict[str, Any]:
         quick: Seconds instead of minutes; shows that it runs, not how fast.
 
     Returns:
-        ``rows`` (what, per_s, of), ``ratios`` of data to training at micro, and where it ran.
+        ``rows``: what, images per second, of what; and ratios of data to training at micro.
     """
-    begun = load()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         rows = [*per_core(folder, quick), *packing(folder, quick), *on_a_gpu(folder, quick)]
+    data, trained = "reading + augmentation, 32 px", "training micro, batch"
     rate = {row["what"]: row["per_s"] for row in rows}
-    ratios = {
-        f"batch {size}": rate["reading + augmentation, 32 px"]
-        / rate[f"training micro, batch {size}"]
-        for size in BATCHES
-    }
-    kind = "cuda" if torch.cuda.is_available() else "cpu"
-    return {
-        "rows": rows,
-        "ratios": ratios,
-        "load": [begun, load()],
-        "quick": quick,
-        "provenance": provenance(kind),
-    }
-
-
-def table(found: Mapping[str, Any]) -> str:
-    """What ``measure`` found, as text."""
-    rows = [(row["what"], f"{row['per_s']:,.0f}", row["of"]) for row in found["rows"]]
-    text = tabulate(rows, ("work", "images/s", "per"), colalign=("left", "right", "left"))
-    ratios = ", ".join(f"{ratio:.1f} at {name}" for name, ratio in found["ratios"].items())
-    lines = [text, "", f"Reading and augmentation over training at micro, per core: {ratios}."]
-    for row in found["rows"]:
-        if row.get("peak_bytes"):
-            before, peak = (row[key] / 2**20 for key in ("peak_before_bytes", "peak_bytes"))
-            lines.append(
-                f"{row['what']}: {row['files']:,} files, {row['clock_s']:.1f} s of the clock, "
-                f"{row['processor_s']:.1f} s of the processor, peak {peak:.0f} MiB "
-                f"({before:.0f} MiB before)."
-            )
-    machine = found["provenance"]["device"]
-    first, last = found["load"]
-    return "\n".join(
-        [*lines, f"{machine['cpu']}, {machine['cores']} cores, load {first} to {last}."]
-    )
-
-
-def main() -> None:
-    """Print a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    found = measure(given.quick)
-    print(json.dumps(found) if given.json else table(found))
+    for size in BATCHES:
+        ratio = round(rate[data] / rate[f"{trained} {size}"], 1)
+        rows.append({"what": f"{data}, to {trained} {size}", "ratio": ratio})
+    return {"rows": rows}
 
 
 if __name__ == "__main__":
-    main()
+    show.main("data", measure)

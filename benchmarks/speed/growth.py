@@ -23,7 +23,7 @@ from maskbench.data.source import Split
 from maskbench.job import Job
 from maskbench.machine import peak_memory
 from maskbench.mask import Grid, Mask
-from maskbench.model import MaskedAutoencoder
+from maskbench.model import MaskedAutoencoder, Outcome
 from maskbench.optim import Schedule
 from maskbench.priors import COMPONENTS
 from maskbench.shape import PRESETS, ModelShape
@@ -62,12 +62,13 @@ def features(count: int) -> Features:
 
 def job_of(strategy: str, count: int) -> Job:
     """A job over so many images of which none exists."""
-    split: Any = Split(Absent(count), None, range(count))  # type: ignore[arg-type]
+    images: Any = Absent(count)
+    ids: Any = range(count)
     plan = Plan.of(Budget.parse("3ep"), count, BATCH)
     return Job.of(
         MaskedAutoencoder(TINY, seeds.generator(0, "init")),
         registry.load(strategy)(),
-        split,
+        Split(images, None, ids),
         plan=plan,
         schedule=Schedule.of(1e-4, BATCH, 0.05, plan.steps),
         grid=Grid(2, 2, 3),
@@ -95,8 +96,8 @@ def one(strategy: str, count: int, steps: int) -> dict[str, Any]:
     for step in range(shown):
         job.batch(step)
     batches = (time.perf_counter() - begun) / (shown * BATCH)
-    state = job.feed.state_dict()
-    kept = sum(t.nbytes for t in [state["seen"], *state["orders"].values()])  # type: ignore[attr-defined]
+    state: Any = job.feed.state_dict()
+    kept = sum(t.nbytes for t in [state["seen"], *state["orders"].values()])
     return {
         "strategy": strategy,
         "images": count,
@@ -117,7 +118,8 @@ def step_us() -> float:
     given = Inputs.of(setting, device)
 
     def call(inputs: Inputs) -> torch.Tensor:
-        return model(inputs.images, Mask.from_scores(inputs.noise, inputs.grid)).loss  # type: ignore[no-any-return]
+        outcome: Outcome = model(inputs.images, Mask.from_scores(inputs.noise, inputs.grid))
+        return outcome.loss
 
     work = stepping(model, call, given, "fp32", setting.steps)
     times = interleaved({"step": work}, 5)["step"]

@@ -39,7 +39,7 @@ def bare(steps: int, device: torch.device, precision: str) -> float:
     model = MaskedAutoencoder(shape, seeds.generator(0, "init")).to(device)
     optimizer, grid = adamw(model, [], 0.05), Grid(shape.side, shape.side, shape.patches * 3 // 4)
     pixels = torch.rand(16 * BATCH, 3, shape.image, shape.image, device=device)
-    images = augment.normalise(255 * pixels).split(BATCH)  # type: ignore[no-untyped-call]
+    images = torch.chunk(augment.normalise(255 * pixels), 16)
 
     def step(number: int) -> None:
         noise = torch.rand(BATCH, shape.patches, device=device)
