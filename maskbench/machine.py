@@ -13,6 +13,10 @@ from typing import Any, NamedTuple
 
 SYSFS = Path("/sys")
 PROC = Path("/proc/self")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Options of glibc's ``mallopt``."""
+LARGEST, LARGE = 2**31 - 1, 2**25
+"""Bytes: the largest number it takes, and the largest threshold of older releases."""
 MAINS = ("Mains", "USB")
 """Kinds of supplies that come out of a wall."""
 
@@ -93,6 +97,25 @@ def _host_peak(proc: Path) -> int | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def keep_memory() -> None:
+    """Let the C library keep the memory that was freed, instead of giving it back to the system.
+
+    A training step on a CPU frees what it allocated, a hundred MB and more, and needs it again in
+    the next: glibc would unmap it, and the system would clear every page anew. The peak is the
+    same; what was used once stays with the process. Nothing happens where the user has set
+    ``MALLOC_TRIM_THRESHOLD_`` or ``MALLOC_MMAP_THRESHOLD_``, and without glibc.
+    """
+    import ctypes
+
+    if {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & os.environ.keys():
+        return
+    with suppress(OSError, AttributeError, TypeError):
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version  # noqa: B018 - others number the options differently
+        library.mallopt(M_TRIM_THRESHOLD, LARGEST)
+        library.mallopt(M_MMAP_THRESHOLD, LARGEST) or library.mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 class _Counter(NamedTuple):

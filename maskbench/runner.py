@@ -26,6 +26,7 @@ from maskbench.files import unwritten
 from maskbench.forecast import Forecast, resettle
 from maskbench.job import Job
 from maskbench.logbook import again, close, first_record
+from maskbench.machine import keep_memory
 from maskbench.place import created, found
 from maskbench.plan import Planned, resolve
 from maskbench.prepare import build, prepare
@@ -90,6 +91,7 @@ def run(
     Raises:
         MaskbenchError: With what happened, where, and what to do; the record says so too.
     """
+    keep_memory()
     with Signals() as signals:
         try:
             planned = resolve(request, store, progress)
