@@ -30,14 +30,15 @@ def test_the_plain_step_is_as_fast_as_a_textbook_at_equal_loss(part: Any) -> Non
 
 
 def test_another_model_is_refused(part: Any) -> None:
-    step = part("step")
+    step = part("contenders")
     device = torch.device("cpu")
-    found = step.contenders(step.SMALL, device, others=False)
+    found = step.contenders(step.SMALL, device, ["maskbench", "textbook"])
+    given = step.Inputs.of(step.SMALL, device)
+    step.equal(step.losses(found, given, ["fp32"]), ["fp32"])
     with torch.no_grad():
         found["maskbench"][0].decoder_pred.weight *= 3
-    given = step.Inputs.of(step.SMALL, device)
     with pytest.raises(ArithmeticError, match="loss of maskbench"):
-        step.equal(found, given, ["fp32"])
+        step.equal(step.losses(found, given, ["fp32"]), ["fp32"])
 
 
 def test_free_strategies_cost_next_to_nothing(part: Any) -> None:

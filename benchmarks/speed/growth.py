@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed import show
-from benchmarks.speed.step import Inputs, Setting, stepping
+from benchmarks.speed.contenders import Inputs, Setting, stepping
 from benchmarks.speed.timing import interleaved
 from maskbench import registry, seeds
 from maskbench.budget import Budget, Plan

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from benchmarks.speed import show
-from benchmarks.speed.step import BASE, SMALL, Setting
+from benchmarks.speed.contenders import BASE, SMALL, Setting
 from benchmarks.speed.timing import interleaved
 from maskbench import registry, seeds
 from maskbench.budget import Budget, Plan

@@ -1,0 +1,187 @@
+"""Who takes the plain step: one model by maskbench, a textbook and others, equal weights."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.speed import peers
+from benchmarks.speed.textbook import Textbook
+from maskbench import seeds
+from maskbench.mask import Grid, Mask
+from maskbench.model import MaskedAutoencoder
+from maskbench.optim import adamw, autocast
+from maskbench.shape import PRESETS, ModelShape
+
+RATIO = 0.75
+OURS, COMPILED, PLAIN = "maskbench", "maskbench, compiled", "textbook"
+BARE = "maskbench, memory given back"
+PEERS = ("transformers", "lightly")
+PRODUCTS = "matrix products"
+EQUAL = 0.01
+"""Losses of all contenders may differ by so much, as a share."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained.
+
+    Args:
+        name: For the table.
+        shape: The sizes.
+        batch: Images per step.
+        steps: Per timed round.
+    """
+
+    name: str
+    shape: ModelShape
+    batch: int
+    steps: int
+
+
+SMALL = Setting("small", ModelShape(32, 4, 192, 6, 3, 96, 2, 3), 256, 2)
+"""32 px, patch 4: the setting of the figures in the literature of this house."""
+BASE = Setting("vit_base", PRESETS["vit_base"].shape, 8, 1)
+LARGE = Setting("vit_large", PRESETS["vit_large"].shape, 8, 1)
+
+
+def hidden(shape: ModelShape) -> int:
+    """Patches hidden in every image."""
+    return round(shape.patches * RATIO)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What every contender is given: images and noise, which hides where it is highest."""
+
+    images: Tensor
+    noise: Tensor
+    grid: Grid
+
+    @classmethod
+    def of(cls, setting: Setting, device: torch.device) -> "Inputs":
+        """Normal noise for images."""
+        shape, rng = setting.shape, seeds.generator(0, "speed")
+        images = torch.randn(setting.batch, 3, shape.image, shape.image, generator=rng)
+        noise = torch.rand(setting.batch, shape.patches, generator=rng)
+        grid = Grid(shape.side, shape.side, hidden(shape))
+        return cls(images.to(device), noise.to(device), grid)
+
+
+Call = Callable[[Inputs], Tensor]
+
+
+def contenders(
+    setting: Setting, device: torch.device, names: Sequence[str]
+) -> dict[str, tuple[nn.Module, Call]]:
+    """Models with the same weights, and how each is asked for its loss.
+
+    Args:
+        setting: What is trained.
+        device: Where.
+        names: Who takes part.
+    """
+
+    def model() -> MaskedAutoencoder:
+        return MaskedAutoencoder(setting.shape, seeds.generator(0, "init"))
+
+    def ours(module: nn.Module, forward: Any) -> tuple[nn.Module, Call]:
+        def call(given: Inputs) -> Tensor:
+            loss: Tensor = forward(given.images, Mask.from_scores(given.noise, given.grid)).loss
+            return loss
+
+        return module, call
+
+    def theirs(module: nn.Module) -> tuple[nn.Module, Call]:
+        return module, lambda given: module(given.images, noise=given.noise).loss
+
+    found: dict[str, tuple[nn.Module, Call]] = {}
+    for name in names:
+        if name in (OURS, BARE, COMPILED):
+            own = model().to(device)
+            found[name] = ours(own, torch.compile(own) if name == COMPILED else own)
+        elif name == PLAIN:
+            textbook = Textbook(setting.shape, RATIO)
+            textbook.load_state_dict(model().state_dict())
+            found[name] = theirs(textbook.to(device))
+        else:
+            make = {"transformers": peers.hugging_face, "lightly": peers.Lightly}[name]
+            found[name] = theirs(make(model(), RATIO).to(device))
+    return found
+
+
+def stepping(
+    module: nn.Module, call: Call, given: Inputs, precision: str, steps: int
+) -> Callable[[], Tensor]:
+    """So many whole training steps."""
+    optimizer, device = adamw(module, [], 0.05), given.images.device
+    for group in optimizer.param_groups:
+        group["lr"] = 1e-4
+
+    def work() -> Tensor:
+        for _ in range(steps):
+            with autocast(device, precision):
+                loss = call(given)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+    return work
+
+
+def products(setting: Setting, device: torch.device, precision: str) -> tuple[int, Any]:
+    """The matrix products of a step and nothing else: their FLOPs, and the work itself.
+
+    Those of every linear layer, forward and backward (by the activations and by the weights), each
+    on matrices of its own shape; the attention's products are not among them.
+    """
+    shape, batch = setting.shape, setting.batch
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    visible = shape.patches - hidden(shape)
+    layers = [(batch * shape.patches, shape.patch_values, shape.width, 1)]
+    for tokens, width, depth in (
+        (batch * (visible + 1), shape.width, shape.depth),
+        (batch * (shape.patches + 1), shape.decoder_width, shape.decoder_depth),
+    ):
+        layers += [(tokens, width, wide * width, depth) for wide in (3, 1, 4)]
+        layers.append((tokens, 4 * width, width, depth))
+    made = [
+        tuple(torch.randn(s, device=device, dtype=dtype) for s in ((n, i), (o, i), (n, o)))
+        for n, i, o, _ in layers
+    ]
+
+    def work() -> None:
+        for (x, weight, gradient), (*_, times) in zip(made, layers, strict=True):
+            for _ in range(times):
+                torch.mm(x, weight.t())
+                torch.mm(gradient, weight)
+                torch.mm(gradient.t(), x)
+
+    return sum(6 * n * i * o * times for n, i, o, times in layers), work
+
+
+def losses(
+    found: dict[str, tuple[nn.Module, Call]], given: Inputs, precisions: Sequence[str]
+) -> dict[str, float]:
+    """The loss of each before any step, by contender and precision."""
+    told = {}
+    for name, (_, call) in found.items():
+        for precision in precisions:
+            with torch.no_grad(), autocast(given.images.device, precision):
+                told[f"{name} {precision}"] = float(call(given))
+    return told
+
+
+def equal(told: dict[str, float], precisions: Sequence[str]) -> None:
+    """Refuse to time models that are not the same.
+
+    Raises:
+        ArithmeticError: A loss differs by more than a percent.
+    """
+    want = told[f"{PLAIN} {precisions[0]}"]
+    for name, loss in told.items():
+        if abs(loss / want - 1) > EQUAL:
+            raise ArithmeticError(f"the loss of {name} is {loss:.4f}, of {PLAIN} {want:.4f}")
