@@ -101,13 +101,12 @@ def draw_crops(
     return Crops(top, left, height, width, u[:, -1] < 0.5)
 
 
-def _axis(start: Tensor, length: Tensor, side: int, out: int, flip: Tensor | None) -> Tensor:
-    """Bicubic antialiased resampling of one axis as a matrix per image, (images, out, side)."""
+def _axis(start: Tensor, length: Tensor, side: int, out: int, flip: Tensor) -> Tensor:
+    """Bicubic antialiased resampling of an axis as a matrix, one per row: (rows, out, side)."""
     scale = (length / out)[:, None, None]
     support = scale.clamp(min=1.0)
     target = torch.arange(out, device=start.device) + 0.5
-    if flip is not None:
-        target = torch.where(flip[:, None], out - target, target)
+    target = torch.where(flip[:, None], out - target, target)
     centre = target.view(-1, out, 1) * scale
     source = torch.arange(side, device=start.device).view(1, 1, side) - start[:, None, None]
     x = ((source + 0.5 - centre) / support).abs()
@@ -131,8 +130,13 @@ def crop_resize(images: Tensor, crops: Crops, out: int) -> Tensor:
         Floats 0..255 (not rounded), (B, 3, out, out).
     """
     side = images.shape[1]
-    rows = _axis(crops.top, crops.height, side, out, None)
-    columns = _axis(crops.left, crops.width, side, out, crops.flip)
+    rows, columns = _axis(
+        torch.cat([crops.top, crops.left]),
+        torch.cat([crops.height, crops.width]),
+        side,
+        out,
+        torch.cat([torch.zeros_like(crops.flip), crops.flip]),
+    ).chunk(2)
     pixels = images.permute(0, 3, 1, 2).to(torch.float32)
     tall = torch.matmul(rows.unsqueeze(1), pixels)
     return torch.matmul(tall, columns.transpose(1, 2).unsqueeze(1)).clamp_(0, 255)
