@@ -3,8 +3,8 @@
     uv run python -m benchmarks.speed.strategies [--json] [--quick]
 
 Each round runs a few whole training steps (data, mask, model, optimiser, ``after_step``: all that
-is inside ``maskbench.train``) of ``random`` and of another strategy in turn, on pixels in memory. Two
-jobs exist at a time: all of them at ViT-B would not fit into the memory of a small machine.
+is inside ``maskbench.train``) of ``random`` and of another strategy in turn, on pixels in memory.
+Two jobs exist at a time: all of them at ViT-B would not fit into the memory of a small machine.
 """
 
 from collections.abc import Sequence
