@@ -28,7 +28,7 @@ STRICT = ConfigDict(strict=True, extra="ignore")
 class Part(BaseModel):
     """A part of a file of others: strict types, more fields may be there."""
 
-    model_config = ConfigDict(**STRICT, frozen=True)
+    model_config = ConfigDict(**STRICT, frozen=True, defer_build=True)
 
 
 @with_config(STRICT)
