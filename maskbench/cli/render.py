@@ -33,7 +33,7 @@ def line(text: str = "") -> None:
 def as_json(value: Any) -> None:
     """One JSON document on stdout, nothing else."""
     pieces = json.JSONEncoder(indent=1, allow_nan=False).iterencode(value)
-    while some := "".join(islice(pieces, 10_000)):  # each by itself takes as long to write as to make
+    while some := "".join(islice(pieces, 10_000)):  # writing each by itself takes twice as long
         sys.stdout.write(some)
     sys.stdout.write("\n")
 

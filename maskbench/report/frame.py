@@ -218,10 +218,10 @@ Means = Mapping[tuple[str, str, int | None], float]
 
 
 def _means(rows: Iterable[Mapping[str, Any]]) -> Means:
-    """Mean accuracy over draws by feature, probe and shots."""
+    """Mean accuracy over draws by feature, probe and shots; ``record.Row`` has checked them."""
     cells: defaultdict[tuple[str, str, int | None], list[float]] = defaultdict(list)
     for row in rows:
-        cells[row["feature"], row["probe"], row["shots"]].append(_number(row["accuracy"]))
+        cells[row["feature"], row["probe"], row["shots"]].append(row["accuracy"])
     return {cell: sum(found) / len(found) for cell, found in sorted(cells.items(), key=_name)}
 
 
