@@ -11,6 +11,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pydantic_core import from_json
+
 from maskbench.errors import StoreError
 
 MAX_BYTES = 64 * 2**20
@@ -116,12 +118,24 @@ def parse(text: str, smallest: float = SMALLEST) -> Any:
     Raises:
         ValueError: It is not such JSON; says why in a few words.
     """
-    try:
-        value = json.loads(text, parse_constant=_refuse)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    value = _loaded(text)
     _bounded(value, smallest)
     return value
+
+
+def _loaded(text: str) -> Any:
+    """JSON as ``json.loads`` reads it, which takes twice as long and has the last word.
+
+    The faster one refuses a little more: halves of surrogate pairs, and what is nested deeply.
+    """
+    try:
+        return from_json(text, allow_inf_nan=False)
+    except (ValueError, TypeError):
+        pass
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from synthetic import put, record
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "maskbench"
@@ -152,6 +153,24 @@ def test_starting_does_not_import_torch(words: list[str], tmp_path: Path) -> Non
     command = [sys.executable, "-c", code, *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_comparing_few_seeds_imports_nothing_heavy(tmp_path: Path) -> None:
+    """A report for programs, of three seeds."""
+    for seed in range(3):
+        put(tmp_path, f"random-{seed}", record("random", seed, 0.5))
+        put(tmp_path, f"clmae-{seed}", record("clmae", seed, 0.52))
+    code = (
+        "import sys; from maskbench.cli import app\n"
+        "try: app()\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'matplotlib', 'sklearn', 'statsmodels', 'scipy.special'}\n"
+        "heavy &= set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    command = [sys.executable, "-c", code, "compare", "--json", "--runs", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert '"strategy": "clmae"' in done.stdout
 
 
 def test_sizes() -> None:

@@ -121,6 +121,8 @@ def test_what_needs_no_heavy_import_is_the_same_to_the_last_bit() -> None:
     counts = range(2, 73)
     solved = [TTestPower().solve_power(nobs=n, alpha=st.LEVEL, power=st.POWER) for n in counts]
     assert [st.detectable(n) for n in counts] == solved
+    quantiles = {n: stats.t.ppf((1 + st.CONFIDENCE) / 2, n - 1) for n in scores.QUANTILES}
+    assert quantiles == scores.QUANTILES
     wide = [st.detectable(n) for n in (72, 73, 150, 1000)]
     assert wide == sorted(wide, reverse=True)
     assert TTestPower().power(wide[1], 73, st.LEVEL) == pytest.approx(st.POWER, abs=1e-4)

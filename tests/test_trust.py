@@ -184,6 +184,11 @@ def test_what_is_no_record_is_refused_in_a_line(tmp_path: Path, text: str, says:
     assert len(told) < 400
 
 
+def test_json_is_read_as_python_reads_it() -> None:
+    text = r'{"\ud800": [0.1, -0.0, 1E5, 1e-7, "\ud800", 123456789012345678901234567890]}'
+    assert repr(trust.parse(text)) == repr(json.loads(text))
+
+
 def link(path: Path, target: Path) -> None:
     path.unlink()
     path.symlink_to(target)

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 Parts = tuple[tuple[float, int], ...]
 LEVEL, LEAST = 0.05, 1e-100
@@ -118,7 +117,7 @@ def _parts(values: NDArray[np.float64]) -> list[Parts]:
 
 @lru_cache(maxsize=4096)
 def _quantile(free: int, level: float) -> float:
-    return float(special.stdtrit(free, level / 2))
+    return float(scipy.special.stdtrit(free, level / 2))
 
 
 def _half(parts: Parts, level: float) -> float:

@@ -73,19 +73,10 @@ def under_each_c(one: Entry, other: Entry, group: Group) -> list[float]:
     shots = sorted(set(group.shots).intersection(*(found for found in probed if found)))
     if not shots:
         return []
-    seeds = sorted(_under_all(one, shots) & _under_all(other, shots))
 
-    def gap(probe: str) -> float:
-        ours, theirs = (by_seed(each, lambda run: run.aulc(shots, probe)) for each in (one, other))
-        return sum(ours[seed] - theirs[seed] for seed in seeds) / len(seeds)
+    def scores(entry: Entry, probe: str) -> dict[int, float]:
+        return by_seed(entry, lambda run: run.aulc(shots, probe))
 
-    return [gap(probe) for probe in (PROBE, *VARIED)] if seeds else []
-
-
-def _under_all(entry: Entry, shots: list[int]) -> set[int]:
-    """Seeds that were probed under every C."""
-
-    def seeds(probe: str) -> set[int]:
-        return set(by_seed(entry, lambda run: run.aulc(shots, probe)))
-
-    return set.intersection(*(seeds(probe) for probe in (PROBE, *VARIED)))
+    under = [(scores(one, probe), scores(other, probe)) for probe in (PROBE, *VARIED)]
+    seeds = sorted(set.intersection(*(set(found) for pair in under for found in pair)))
+    return [sum(a[s] - b[s] for s in seeds) / len(seeds) for a, b in under] if seeds else []

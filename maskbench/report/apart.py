@@ -6,6 +6,7 @@ from itertools import combinations
 
 from maskbench.report.again import matching, placed
 from maskbench.report.frame import Run, variant
+from maskbench.report.means import middle
 from maskbench.report.views import VIEWS, Entry, Group, amount, cells, likes
 from maskbench.report.words import SAID, consumed
 
@@ -81,14 +82,14 @@ def _unequal(a: Entry, b: Entry) -> str:
 
 
 def _amounts(a: Entry, b: Entry, view: str) -> str:
-    one, two = (entry.mean(lambda run: amount(run, view)) for entry in (a, b))
+    one, two = (middle(amount(run, view) for run in entry.runs) for entry in (a, b))
     if one is None or two is None:
         return f"{SAID[view]} not known"
     if view == "seconds" and len({run.machine for run in (*a.runs, *b.runs)}) > 1:
         return "time on other machines"
-    words = [consumed(view, mean.value) for mean in (one, two)]
+    words = [consumed(view, mean) for mean in (one, two)]
     pair = f"{words[0].removesuffix(' images')} and {words[1]}"
-    return f"{pair} ({max(one.value, two.value) / min(one.value, two.value):.2f}×)"
+    return f"{pair} ({max(one, two) / min(one, two):.2f}×)"
 
 
 def _costs_known(*entries: Entry) -> bool:

@@ -1,6 +1,7 @@
 """Run records as checked runs: their scores, costs and conditions."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,15 @@ class Run:
         budget = self.record["budget"]
         return plain(budget["unit"]), _number(budget["amount"])
 
+    @cached_property
+    def variant(self) -> tuple[str, Mapping[str, Any]]:
+        """The strategy's name and its settings (with the digest of a user's own file)."""
+        settings = flat(self.record["strategy"].get("settings") or {})
+        digest = self.record["settings"].get("strategy_digest")
+        if digest:
+            settings["file"] = str(digest)[:8]
+        return plain(self.record["strategy"]["name"]), dict(sorted(settings.items()))
+
     @property
     def says_cost(self) -> bool:
         """Whether its strategy says what it costs; else its FLOPs are a lower bound."""
@@ -200,18 +210,18 @@ class Run:
 
 def few_shot(rows: Iterable[Mapping[str, Any]]) -> Mapping[int, float]:
     """Shots to accuracy of the trained encoder: the primary probe, mean over draws."""
-    return _scores(_means(rows)).get(TRAINED, {})
+    primary = (row for row in rows if (row["feature"], row["probe"]) == (TRAINED, PROBE))
+    return _scores(_means(primary)).get(TRAINED, {})
 
 
 Means = Mapping[tuple[str, str, int | None], float]
 
 
 def _means(rows: Iterable[Mapping[str, Any]]) -> Means:
-    """Mean accuracy over draws by feature, probe and shots."""
-    cells: dict[tuple[str, str, int | None], list[float]] = {}
+    """Mean accuracy over draws by feature, probe and shots; ``record.Row`` has checked them."""
+    cells: defaultdict[tuple[str, str, int | None], list[float]] = defaultdict(list)
     for row in rows:
-        cell = (row["feature"], row["probe"], row["shots"])
-        cells.setdefault(cell, []).append(_number(row["accuracy"]))
+        cells[row["feature"], row["probe"], row["shots"]].append(row["accuracy"])
     return {cell: sum(found) / len(found) for cell, found in sorted(cells.items(), key=_name)}
 
 
@@ -254,11 +264,7 @@ def conditions(record: Mapping[str, Any]) -> dict[str, str]:
 
 def variant(run: Run) -> tuple[str, Mapping[str, Any]]:
     """A strategy's name and its settings (with the digest of a user's own file)."""
-    settings = flat(run.record["strategy"].get("settings") or {})
-    digest = run.record["settings"].get("strategy_digest")
-    if digest:
-        settings["file"] = str(digest)[:8]
-    return plain(run.record["strategy"]["name"]), dict(sorted(settings.items()))
+    return run.variant
 
 
 def flat(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,12 +30,17 @@ class Mean:
 def mean(values: Iterable[float | None]) -> Mean | None:
     """Mean and t-interval over seeds; None when there is nothing."""
     found = [value for value in values if value is not None]
-    n = len(found)
-    if not n:
+    centre, n = middle(found), len(found)
+    if centre is None:
         return None
-    centre = sum(found) / n
     if n < SEEDS_FOR_INTERVAL:
         return Mean(centre, None, n)
     from maskbench.statistics import half_width
 
     return Mean(centre, float(half_width(found)), n)
+
+
+def middle(values: Iterable[float | None]) -> float | None:
+    """Mean alone; None when there is nothing."""
+    found = [value for value in values if value is not None]
+    return sum(found) / len(found) if found else None

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from maskbench.report.frame import REFERENCE, TRAINED, Run, variant
-from maskbench.report.means import Mean, mean
+from maskbench.report.means import Mean, mean, middle
 from maskbench.trust import plain
 
 VIEWS = ("images", "flops", "seconds")
@@ -81,13 +81,11 @@ class Group:
     def control(self, feature: str, shots: int) -> float | None:
         """A control's mean accuracy, every seed counted once."""
         by_seed = {run.seed: run.accuracy(feature, shots) for run in reversed(self.runs)}
-        found = mean(by_seed.values())
-        return found.value if found else None
+        return middle(by_seed.values())
 
     def typical(self, view: str) -> float:
         """What its runs consumed, on average."""
-        found = mean(amount(run, view) for run in self.runs)
-        return found.value if found else 0.0
+        return middle(amount(run, view) for run in self.runs) or 0.0
 
 
 def common_shots(runs: Iterable[Run]) -> list[int]:
