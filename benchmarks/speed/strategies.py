@@ -116,9 +116,9 @@ def measure(quick: bool = False) -> dict[str, Any]:
     keep_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     names = sorted((entry.name for entry in registry.entries()), key=lambda name: name != RANDOM)
-    rows = one("micro", 3 if quick else 9, device, names)
+    rows = one("micro", 3 if quick else 7, device, names)
     if not quick:
-        rows += one("small", 5, device, CLMAE) + one("vit_base", 3, device, names)
+        rows += one("small", 5, device, CLMAE) + one("vit_base", 2, device, names)
     batches = {name: setting.batch for name, setting in SETTINGS.items()}
     return {"device": str(device), "batches": batches, "rows": rows}
 
