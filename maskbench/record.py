@@ -22,16 +22,13 @@ Amounts = dict[Name, Amount | None]
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-STRICT = ConfigDict(strict=True, extra="ignore")
-
-
 class Part(BaseModel):
     """A part of a file of others: strict types, more fields may be there."""
 
-    model_config = ConfigDict(**STRICT, frozen=True, defer_build=True)
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, defer_build=True)
 
 
-@with_config(STRICT)
+@with_config(ConfigDict(strict=True, extra="ignore"))
 class Row(TypedDict):
     """One probe. No ``Part``: a record has some thousand, and a model takes twice as long."""
 
