@@ -111,11 +111,13 @@ def keep_memory() -> None:
 
     if {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & os.environ.keys():
         return
-    with suppress(OSError, AttributeError, TypeError):
+    with suppress(OSError, TypeError):  # where a program is no library, as on Windows
         library = ctypes.CDLL(None)
-        library.gnu_get_libc_version  # noqa: B018 - others number the options differently
+        if not hasattr(library, "gnu_get_libc_version"):  # others number the options differently
+            return
         library.mallopt(M_TRIM_THRESHOLD, LARGEST)
-        library.mallopt(M_MMAP_THRESHOLD, LARGEST) or library.mallopt(M_MMAP_THRESHOLD, LARGE)
+        if not library.mallopt(M_MMAP_THRESHOLD, LARGEST):
+            library.mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 class _Counter(NamedTuple):
