@@ -1,5 +1,6 @@
 """What a run says about itself: written when it begins, filled as it goes, closed when it ends."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,22 @@ def close(folder: Path, record: dict[str, Any], status: str, error: str | None =
             raise
 
 
-def first_record(folder: Path, typed: str, planned: Planned, expected: Forecast) -> dict[str, Any]:
-    """Write a record that says "running"."""
+def first_record(
+    folder: Path,
+    typed: str,
+    planned: Planned,
+    expected: Forecast,
+    benchmark: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Write a record that says "running".
+
+    Args:
+        folder: The run's.
+        typed: The budget, as it was asked for.
+        planned: The run.
+        expected: What it will take.
+        benchmark: Name, SHA-256 and item of the benchmark that planned it, if one did.
+    """
     settings, strategy, budget = planned.settings, planned.strategy, planned.budget
     images, test = planned.images, planned.images.test
     shape = preset(settings.model).shape
@@ -54,6 +69,7 @@ def first_record(folder: Path, typed: str, planned: Planned, expected: Forecast)
             "prior": strategy.prior(),
         },
         "settings": settings.model_dump(mode="json"),
+        "benchmark": benchmark and dict(benchmark),
         "seed": settings.seed,
         "data": {
             "name": images.name,

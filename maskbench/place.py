@@ -15,13 +15,16 @@ MEETING_S = 60.0
 """Seconds to wait for other runs that are choosing their folders in the same store."""
 
 
-def found(settings: RunSettings, store: Store, locks: ExitStack) -> tuple[Path | None, bool]:
+def found(
+    settings: RunSettings, store: Store, locks: ExitStack, *, typed: bool = True
+) -> tuple[Path | None, bool]:
     """The folder that these settings have, locked if they are not finished.
 
     Args:
         settings: Of the run.
         store: Where runs lie.
         locks: Holds the folder from now on.
+        typed: Whether somebody typed the settings, and may have mistyped them.
 
     Returns:
         The folder, None if there is none; and whether it is finished. The same in every process.
@@ -30,19 +33,21 @@ def found(settings: RunSettings, store: Store, locks: ExitStack) -> tuple[Path |
         BusyError: A living process works in it.
         UsageError: A run that differs in a few settings only was begun and is not finished.
     """
-    told = json.dumps(_look(settings, store, locks)) if team.first() else ""
+    told = json.dumps(_look(settings, store, locks, typed=typed)) if team.first() else ""
     name, finished = json.loads(team.share(told.encode()))
     return (Path(name) if name else None), finished
 
 
-def _look(settings: RunSettings, store: Store, locks: ExitStack) -> tuple[str, bool]:
+def _look(
+    settings: RunSettings, store: Store, locks: ExitStack, *, typed: bool
+) -> tuple[str, bool]:
     run_id = settings.run_id()
     done = store.finished(run_id)
     if done:
         return str(done), True
     begun = store.unfinished(run_id)
     if begun is None:
-        if settings.scored_on == "test":
+        if typed and settings.scored_on == "test":
             refuse_rival(settings, store)
         return "", False
     locks.enter_context(lock.hold(begun))
@@ -50,7 +55,7 @@ def _look(settings: RunSettings, store: Store, locks: ExitStack) -> tuple[str, b
 
 
 def created(
-    settings: RunSettings, store: Store, locks: ExitStack, *, fresh: bool
+    settings: RunSettings, store: Store, locks: ExitStack, *, fresh: bool, typed: bool = True
 ) -> tuple[Path, bool]:
     """A folder for a new run, locked; another's, if one was as fast and is gone or done.
 
@@ -59,6 +64,7 @@ def created(
         store: Where runs lie.
         locks: Holds the folder from now on.
         fresh: Whether a folder with the same settings is left alone.
+        typed: As for ``found``.
 
     Returns:
         The folder, and whether the run in it is finished. The same in every process.
@@ -67,17 +73,19 @@ def created(
         BusyError: Another process was faster.
         StoreError: The store cannot be written.
     """
-    told = json.dumps(_create(settings, store, locks, fresh=fresh)) if team.first() else ""
+    told = ""
+    if team.first():
+        told = json.dumps(_create(settings, store, locks, fresh=fresh, typed=typed))
     name, finished = json.loads(team.share(told.encode()))
     return Path(name), finished
 
 
 def _create(
-    settings: RunSettings, store: Store, locks: ExitStack, *, fresh: bool
+    settings: RunSettings, store: Store, locks: ExitStack, *, fresh: bool, typed: bool
 ) -> tuple[str, bool]:
     store.prepare()
     with lock.hold(store.root, MEETING_S):
-        name, finished = ("", False) if fresh else _look(settings, store, locks)
+        name, finished = ("", False) if fresh else _look(settings, store, locks, typed=typed)
         if not name:
             folder = store.create(settings.run_id())
             locks.enter_context(lock.hold(folder))

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +22,8 @@ from maskbench.results import Store, read_record
 from maskbench.spec import Request, RunSettings, check_numbers, preset, strategy_settings
 from maskbench.strategy import MaskStrategy
 from maskbench.tuning import tuned
+
+Opening = Callable[[str, int, Path, float, Progress], Images]
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,16 @@ class Planned:
     notes: tuple[str, ...] = ()
 
 
-def resolve(request: Request, store: Store, progress: Progress) -> Planned:
+def resolve(
+    request: Request, store: Store, progress: Progress, opened: Opening = open_data
+) -> Planned:
     """Check everything that can be checked before work begins, cheapest first.
 
     Args:
         request: The run.
         store: Where runs, and packed data sets, live.
         progress: Told about packing.
+        opened: Opens the data; whoever resolves many runs opens them once.
 
     Raises:
         UsageError: A name, number or setting that cannot be.
@@ -66,7 +72,7 @@ def resolve(request: Request, store: Store, progress: Progress) -> Planned:
     if budget.kind == "flops" and not strategy.says_cost():
         raise UsageError(unknown_cost(request.strategy, budget))
     cache = store.home / "data"
-    images = open_data(request.data, shape.image, cache, request.max_bad, progress)
+    images = opened(request.data, shape.image, cache, request.max_bad, progress)
     images = limited(images, request.limit)
     if request.scored_on == "development":
         images = development(images)

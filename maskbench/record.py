@@ -176,6 +176,14 @@ class _Provenance(Part):
     finished: Name | None = None
 
 
+class _Benchmark(Part):
+    """Which benchmark planned a run."""
+
+    name: Name
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    run: Name
+
+
 class Record(Part):
     """A run's record."""
 
@@ -184,6 +192,7 @@ class Record(Part):
     error: str | None = None
     strategy: _Strategy
     settings: _Settings
+    benchmark: _Benchmark | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     data: _Data
     model: _Model

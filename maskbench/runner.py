@@ -1,7 +1,7 @@
 """Carry out one run in one folder, from its beginning or from where it was left."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +76,7 @@ def run(
     *,
     fresh: bool = False,
     care: Care = DEFAULT,
+    benchmark: Mapping[str, str] | None = None,
     tell: Tell = lambda forecast: None,
 ) -> Result:
     """Do what is asked, go on with it, or find that it is done.
@@ -86,6 +87,7 @@ def run(
         progress: Who watches.
         fresh: Begin anew, in a new folder, whatever there is with the same settings.
         care: How the run is looked after.
+        benchmark: What its record says about the benchmark that planned it.
         tell: Told what the run will take, before it begins.
 
     Raises:
@@ -99,7 +101,9 @@ def run(
             team.check(team.asked_for(), settings.batch, len(planned.images.train), settings.device)
             patience = COMPILING_S if settings.compile else team.STEP_S
             with team.joined(settings.device, patience), ExitStack() as locks:
-                folder, finished = (None, False) if fresh else found(settings, store, locks)
+                folder, finished = None, False
+                if not fresh:
+                    folder, finished = found(settings, store, locks, typed=not benchmark)
                 if folder and finished:
                     return Result(folder, results.read_record(folder), reused=True)
                 state = load(folder, settings.model_dump(mode="json"), progress.note)
@@ -111,10 +115,12 @@ def run(
                     if team.first():
                         tell(expected)
                     if folder is None:
-                        folder, finished = created(settings, store, locks, fresh=fresh)
+                        folder, finished = created(
+                            settings, store, locks, fresh=fresh, typed=not benchmark
+                        )
                         if finished:  # another process was faster
                             return Result(folder, results.read_record(folder), reused=True)
-                    record = first_record(folder, request.budget, planned, expected)
+                    record = first_record(folder, request.budget, planned, expected, benchmark)
                 session = Session(
                     folder, record, planned, job, progress, care=care, signals=signals
                 )

@@ -1,20 +1,21 @@
 """A figure's file: its claim, its runs, and the rule it is judged by, fixed before the runs."""
 
 import importlib.util
-import tomllib
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from maskbench import strict
 from maskbench.analysis.agreement import MEANS
 from maskbench.budget import parse
 from maskbench.data.kinds import check_kind
 from maskbench.errors import UsageError, unknown
 from maskbench.registry import check_name
 from maskbench.spec import Request, check_numbers, preset, shares
+from maskbench.strict import Part, Word
 
 PACKAGE, FOLDER = "maskbench.benchmarks", "paper-figures"
 SOURCES = (
@@ -37,22 +38,7 @@ QUANTITIES = {
 """Everything that can be compared."""
 AT = {"start": 0.0, "middle": 0.5, "end": 1.0}
 
-Word = Annotated[str, Field(min_length=1)]
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known(cls, given: Any) -> Any:
-        for key in given if isinstance(given, Mapping) else ():
-            if key not in cls.model_fields:
-                raise ValueError(unknown("key", str(key), cls.model_fields))
-        return given
-
-
-class Arm(_Part):
+class Arm(Part):
     """What is run under one name, once per seed.
 
     Attributes:
@@ -62,11 +48,11 @@ class Arm(_Part):
     """
 
     strategy: Word
-    settings: dict[str, str | int | float | bool] = {}
+    settings: dict[str, str | int | float | bool] = Field(default={})
     probe_at: Word = "100%"
 
 
-class Runs(_Part):
+class Runs(Part):
     """What all runs share.
 
     Attributes:
@@ -84,14 +70,14 @@ class Runs(_Part):
     draws: Annotated[int, Field(ge=1, le=1000)] = 10
 
 
-class Point(_Part):
+class Point(Part):
     """An arm at a moment of its training."""
 
     arm: Word
     at: Literal["start", "middle", "end"] = "end"
 
 
-class Compare(_Part):
+class Compare(Part):
     """One difference, paired by seed (and image): ``high`` minus ``low``, claimed to be above 0.
 
     Attributes:
@@ -120,7 +106,7 @@ class Compare(_Part):
         return value if value is None else _quantity(value)
 
 
-class Figure(_Part):
+class Figure(Part):
     """What is drawn.
 
     Attributes:
@@ -141,7 +127,7 @@ class Figure(_Part):
         return tuple(_quantity(name) for name in value)
 
 
-class Benchmark(_Part):
+class Benchmark(Part):
     """A whole file.
 
     Attributes:
@@ -195,7 +181,7 @@ class Benchmark(_Part):
         except ValidationError as error:
             first = error.errors()[0]
             option = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"--{option} {first['input']}: {_said(first)}.") from error
+            raise UsageError(f"--{option} {first['input']}: {strict.said(first)}.") from error
         return self.model_copy(update={"runs": runs})
 
     def request(self, arm: str, seed: int) -> Request:
@@ -271,27 +257,6 @@ def read(path: Path) -> Benchmark:
     """A figure's file.
 
     Raises:
-        UsageError: It cannot be read, or something in it cannot be: file, key and remedy.
+        UsageError: It cannot be read, or something in it cannot be: file, line, key and remedy.
     """
-    try:
-        with path.open("rb") as file:
-            return Benchmark(**tomllib.load(file))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise UsageError(
-            f"{path}: {f'{where}: ' if where else ''}{_said(first)}. 'maskbench reproduce' lists "
-            f"whole files to look at."
-        ) from error
-
-
-def _said(error: Any) -> str:
-    """What pydantic says, as part of a sentence."""
-    if error["type"] == "missing":
-        return "this key is missing"
-    text = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
-    return text[0].lower() + text[1:]
+    return strict.read(path, Benchmark, "'maskbench reproduce' lists whole files to look at.")

@@ -1,0 +1,170 @@
+"""Which file a benchmark's name means, and what it asks for."""
+
+import hashlib
+import importlib.util
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maskbench import strict
+from maskbench.benchmark.schema import Benchmark, Item
+from maskbench.errors import UsageError, unknown
+from maskbench.reproduce import schema as figures
+from maskbench.results import plain_json
+
+PACKAGE, FIGURES = figures.PACKAGE, figures.FOLDER
+REMEDY = "'maskbench ls benchmarks' lists whole files to look at."
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A benchmark as it is asked for: one tier of a file.
+
+    Args:
+        name: The file's name without its ending; the tier, if any, after ``@``.
+        path: The file.
+        title: A few words.
+        question: What is asked.
+        metric: By which arms are ranked.
+        direction: ``higher`` or ``lower``: which values are better.
+        baseline: The arm that others are compared with; None: the first.
+        items: The runs, by name, in their order.
+        resolved: Everything that was asked, as plain values.
+        figure: Whether the file is of a paper's figure, with a claim to be judged.
+    """
+
+    name: str
+    path: Path
+    title: str
+    question: str
+    metric: str
+    direction: str
+    baseline: str | None
+    items: Mapping[str, Item]
+    resolved: dict[str, Any]
+    figure: bool = False
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that was asked."""
+        return hashlib.sha256(json.dumps(self.resolved, sort_keys=True).encode()).hexdigest()
+
+    def origin(self, item: str) -> dict[str, str]:
+        """What a run's record says about the benchmark that it was made for."""
+        return {"name": self.name, "sha256": self.digest, "run": item}
+
+
+def shipped() -> dict[str, Path]:
+    """The files that come with maskbench, by name; figures of papers in their folder.
+
+    Raises:
+        UsageError: The package is not whole.
+    """
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise UsageError(f"the package {PACKAGE} is not installed: reinstall maskbench (uv sync).")
+    folder = Path(found.origin).parent
+    own = {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    return own | {f"{FIGURES}/{name}": path for name, path in figures.shipped().items()}
+
+
+def located(name: str) -> Path:
+    """The file that a name or a path means.
+
+    Raises:
+        UsageError: There is none.
+    """
+    known, path = shipped(), Path(name)
+    for key in (name, f"{FIGURES}/{name}"):
+        if key in known:
+            return known[key]
+    if path.suffix != ".toml":
+        raise UsageError(f"{unknown('benchmark', name, known)} Your own: path/to/benchmark.toml.")
+    return path
+
+
+def asked(name: str, tier: str | None = None, **given: Any) -> Asked:
+    """What a file asks for, checked as far as that goes without data.
+
+    Args:
+        name: Of a shipped benchmark, or a file.
+        tier: One of its tiers; None: the file's own choice.
+        given: ``data``, ``model``, ``budgets`` or ``seeds`` instead of the file's; None: as it is.
+
+    Raises:
+        UsageError: No such file or tier, or something in it cannot be.
+    """
+    path = located(name)
+    changed = {key: value for key, value in given.items() if value is not None}
+    try:
+        with path.open("rb") as file:
+            figure = "arms" in tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        figure = False
+    if figure:
+        return _figure(path, tier, changed)
+    file_of = strict.read(path, Benchmark, REMEDY)
+    chosen = file_of.at(tier, **changed)
+    tier = tier or file_of.tier
+    try:
+        items = chosen.items()
+    except UsageError as error:
+        raise UsageError(f"{path}: {error} {REMEDY}") from error
+    return Asked(
+        name=f"{path.stem}@{tier}" if tier else path.stem,
+        path=path,
+        title=chosen.title,
+        question=chosen.question,
+        metric=chosen.metric,
+        direction=chosen.direction,
+        baseline=chosen.baseline,
+        items=items,
+        resolved=chosen.resolved(),
+    )
+
+
+def _figure(path: Path, tier: str | None, given: Mapping[str, Any]) -> Asked:
+    """A paper's figure: the same runs as ``maskbench reproduce`` makes."""
+    if tier:
+        raise UsageError(f"{path} has no tiers: leave --tier out.")
+    words = {**given}
+    for several, one in (("budgets", "budget"),):
+        if several in words:
+            words[one] = words.pop(several)
+    found = figures.read(path).changed(**words)
+    items = {
+        f"{arm}-s{seed}": Item(name=f"{arm}-s{seed}", arm=arm, request=request)
+        for (arm, seed), request in found.requests().items()
+    }
+    return Asked(
+        name=path.stem,
+        path=path,
+        title=path.stem,
+        question=found.question,
+        metric="fs-aulc",
+        direction="higher",
+        baseline=found.baseline,
+        items=items,
+        resolved=plain_json(found.model_dump(mode="json")),
+        figure=True,
+    )
+
+
+def differences(before: Any, now: Any, at: str = "") -> list[str]:
+    """What differs between two resolved benchmarks, a phrase each."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = [*before, *(key for key in now if key not in before)]
+        found = []
+        for key in keys:
+            where = f"{at}.{key}" if at else str(key)
+            if key not in now:
+                found.append(f"{where} is gone")
+            elif key not in before:
+                found.append(f"{where} is new")
+            else:
+                found += differences(before[key], now[key], where)
+        return found
+    return [] if before == now else [f"{at} was {json.dumps(before)}, is {json.dumps(now)}"]
