@@ -51,10 +51,9 @@ def first_record(
         expected: What it will take.
         benchmark: Name, SHA-256 and item of the benchmark that planned it, if one did.
     """
-    settings, strategy, budget = planned.settings, planned.strategy, planned.budget
+    settings, strategy = planned.settings, planned.strategy
     images, test = planned.images, planned.images.test
     shape = preset(settings.model).shape
-    amount = expected.images if budget.kind == "images" else budget.amount
     record = {
         "schema": results.SCHEMA,
         "id": folder.name,
@@ -80,15 +79,7 @@ def first_record(
             **images.notes,
         },
         "model": {"preset": settings.model, **asdict(shape), "hidden": settings.hidden},
-        "budget": {
-            "text": typed,
-            "unit": budget.kind,
-            "amount": float(amount) if budget.kind == "seconds" else int(amount),
-            "images": expected.images,
-            "steps": expected.steps,
-            "epochs": expected.epochs,
-            "seconds_expected": expected.seconds,
-        },
+        "budget": _amounts(typed, planned, expected),
         "ledger": {},
         "probes": [],
         "probes_during": [],
@@ -103,6 +94,21 @@ def first_record(
     }
     _write(folder, record)
     return record
+
+
+def _amounts(typed: str, planned: Planned, expected: Forecast) -> dict[str, Any]:
+    """The budget as typed, and what it comes to."""
+    budget = planned.budget
+    amount = expected.images if budget.kind == "images" else budget.amount
+    return {
+        "text": typed,
+        "unit": budget.kind,
+        "amount": float(amount) if budget.kind == "seconds" else int(amount),
+        "images": expected.images,
+        "steps": expected.steps,
+        "epochs": expected.epochs,
+        "seconds_expected": expected.seconds,
+    }
 
 
 def _write(folder: Path, record: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ RANKS = [
     [
         *("mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"),
         *("clock", "machine", "files", "shown", "signals", "team", "checkpoint", "trust", "record"),
-        "statistics",
+        *("statistics", "strict"),
     ],
     ["model", "spec", "provenance", "pace", "metrics", "launch", "analysis"],
     ["context", "tuning", "lock", "care"],
@@ -36,6 +36,7 @@ RANKS = [
     ["moments", "studying"],
     ["runner", "question"],
     ["tune", "probing", "analysing", "reproduce"],
+    ["benchmark"],
     ["cli"],
     ["__main__"],
 ]
@@ -43,6 +44,7 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 ORDER_IN_RANK = {
     ("results", "errors"), ("results", "trust"), ("results", "record"), ("results", "files"),
     ("record", "trust"), ("trust", "errors"), ("files", "errors"), ("budget", "errors"),
+    ("strict", "errors"),
     ("distributed", "team"), ("team", "errors"), ("checkpoint", "errors"), ("checkpoint", "files"),
     ("checkpoint", "results"), ("probes", "data"), ("probes", "optim"),
     ("figures", "analysis"), ("report", "findings"),
@@ -55,6 +57,7 @@ ONLY = {
         "cli/accuracies.py",
         "cli/studied.py",
         "cli/reproduced.py",
+        "cli/benched.py",
     },
     "matplotlib": {"figures/canvas.py"},
     "seaborn": {"figures"},
@@ -63,7 +66,7 @@ ONLY = {
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
     "machine", "care", "signals", "files", "trust", "record", "statistics",
-    "analysis", "reproduce", "shown",
+    "analysis", "reproduce", "shown", "strict", "benchmark",
 ]  # fmt: skip
 
 

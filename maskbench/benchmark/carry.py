@@ -13,13 +13,14 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from maskbench.benchmark.layout import Place, Plan
 from maskbench.benchmark.slots import Slots
 from maskbench.benchmark.states import FINISHED, RUNNING, State, states
+from maskbench.care import Care
 from maskbench.errors import BUSY, IO, LOST, OK, InterruptedRunError, StoppedRunError
 from maskbench.signals import Asked, Signals
 
@@ -30,6 +31,7 @@ LEAVING_S = 30.0
 TRIES = 2
 """How often a run is begun in one call when its process is lost."""
 
+DEFAULT = Care()
 Watch = Callable[[Sequence[State]], None]
 
 
@@ -102,7 +104,7 @@ class Carried:
     stopped: str | None = None
 
 
-def carry(plan: Plan, place: Place, places: Slots, watch: Watch) -> Carried:
+def carry(plan: Plan, place: Place, places: Slots, watch: Watch, care: Care = DEFAULT) -> Carried:
     """Work on everything that is not finished.
 
     Args:
@@ -110,12 +112,13 @@ def carry(plan: Plan, place: Place, places: Slots, watch: Watch) -> Carried:
         place: Where its runs and its logs lie.
         places: How many at a time.
         watch: Told how far everything is, every second.
+        care: How every run is looked after.
 
     Raises:
         InterruptedRunError: Somebody pressed Ctrl-C, or SIGTERM came; the runs are saved.
     """
     with Signals():
-        work = _Work(plan, place, places)
+        work = _Work(plan, place, places, care)
         try:
             work.until_done(watch)
         except Asked as asked:
@@ -132,7 +135,8 @@ def carry(plan: Plan, place: Place, places: Slots, watch: Watch) -> Carried:
 class _Work:
     """The state of ``carry``."""
 
-    def __init__(self, plan: Plan, place: Place, places: Slots) -> None:
+    def __init__(self, plan: Plan, place: Place, places: Slots, care: Care) -> None:
+        self.care = asdict(care)
         self.plan, self.place, self.found = plan, place, Carried()
         self.slots = [Slot(environment) for environment in places.environments]
         self.tries = dict.fromkeys(plan.items, 0)
@@ -146,9 +150,7 @@ class _Work:
             self.known = {one.name: one for one in now.values() if one.state == FINISHED}
             watch(list(now.values()))
             self._give(now)
-            if not any(slot.item for slot in self.slots) and (
-                not self.todo or self.found.stopped
-            ):
+            if not any(slot.item for slot in self.slots) and (not self.todo or self.found.stopped):
                 return
             self._take()
 
@@ -172,6 +174,7 @@ class _Work:
                     "name": name,
                     "request": laid.request.model_dump(mode="json"),
                     "origin": {**self.plan.origin(name), "at_a_time": len(self.slots)},
+                    "care": self.care,
                     "log": str(log.resolve()),
                 },
                 self.place.store.root.resolve(),

@@ -1,7 +1,7 @@
 """A benchmark laid out in a store: which run each item is, kept for whoever asks later.
 
-``STORE/benchmarks/NAME/plan.json`` says what was asked last and which runs answer it; the plan of
-every other version of the file stays beside it.
+``STORE/benchmarks/NAME/plan.json`` says what was asked last and which runs answer it. Every version
+that was ever planned stays beside it under a name of its own.
 """
 
 from collections.abc import Mapping
@@ -91,38 +91,49 @@ class Place:
         Raises:
             StoreError: The file is there and is no plan.
         """
-        path = self.folder / PLAN
         try:
-            told = trust.parse(trust.read_text(self.folder, PLAN))
-            if isinstance(told, dict) and told.get("schema") != SCHEMA:
-                raise ValueError(f"schema {plain(told.get('schema'))!s:.40} is not {SCHEMA}")
-            return record.fitting(Plan, told, "the plan")
+            return read_plan(self.folder / PLAN)
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise StoreError(
-                f"{path} is not a plan of this maskbench: {error}. Move it away; the runs stay, "
-                "and 'maskbench run' plans anew."
-            ) from error
 
     def keep(self, plan: Plan) -> list[str]:
-        """Write a plan; what differs from the last one, in phrases, where that one is kept aside.
+        """Write a plan; what it asks otherwise than the last one, in phrases.
 
         Raises:
             StoreError: It cannot be written.
         """
         before, told = self.plan(), _told(plan)
-        changed = differences(before.asked, plan.asked) if before else []
-        if before and before.sha256 != plan.sha256:
-            aside = self.folder / f"plan-{before.sha256[:12]}.json"
-            results.write_json(aside, _told(before))
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(unwritten(self.logs, error)) from error
         if before is None or _told(before) != told:
-            try:
-                self.logs.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StoreError(unwritten(self.logs, error)) from error
+            results.write_json(self.version(plan), told)
             results.write_json(self.folder / PLAN, told)
-        return changed
+        return differences(before.asked, plan.asked) if before else []
+
+    def version(self, plan: Plan) -> Path:
+        """Where this version of the plan stays, whatever is planned later."""
+        return self.folder / f"plan-{plan.sha256[:12]}.json"
+
+
+def read_plan(path: Path) -> Plan:
+    """A plan that was kept.
+
+    Raises:
+        FileNotFoundError: There is none.
+        StoreError: The file is no plan.
+    """
+    try:
+        told = trust.parse(trust.read_text(path.parent, path.name))
+        if isinstance(told, dict) and told.get("schema") != SCHEMA:
+            raise ValueError(f"schema {plain(told.get('schema'))!s:.40} is not {SCHEMA}")
+        return record.fitting(Plan, told, "the plan")
+    except ValueError as error:
+        raise StoreError(
+            f"{path} is not a plan of this maskbench: {error}. Move it away; the runs stay, and "
+            "'maskbench run' plans anew."
+        ) from error
 
 
 def _told(plan: Plan) -> dict[str, Any]:

@@ -99,12 +99,7 @@ def asked(name: str, tier: str | None = None, **given: Any) -> Asked:
     """
     path = located(name)
     changed = {key: value for key, value in given.items() if value is not None}
-    try:
-        with path.open("rb") as file:
-            figure = "arms" in tomllib.load(file)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
-        figure = False
-    if figure:
+    if is_figure(path):
         return _figure(path, tier, changed)
     file_of = strict.read(path, Benchmark, REMEDY)
     chosen = file_of.at(tier, **changed)
@@ -121,19 +116,36 @@ def asked(name: str, tier: str | None = None, **given: Any) -> Asked:
         metric=chosen.metric,
         direction=chosen.direction,
         baseline=chosen.baseline,
-        items=items,
+        items={name: _beside(path.parent, item) for name, item in items.items()},
         resolved=chosen.resolved(),
     )
+
+
+def _beside(folder: Path, item: Item) -> Item:
+    """The same, with strategies in files found beside the benchmark's own."""
+    parts = []
+    for part in item.request.strategy.split("+"):
+        file, colon, name = part.rpartition(":")
+        there = colon and not Path(file).is_absolute() and (folder / file).is_file()
+        parts.append(f"{(folder / file).resolve()}:{name}" if there else part)
+    request = item.request.model_copy(update={"strategy": "+".join(parts)})
+    return item.model_copy(update={"request": request})
+
+
+def is_figure(path: Path) -> bool:
+    """Whether a file is of a paper's figure; a file that cannot be read is not."""
+    try:
+        with path.open("rb") as file:
+            return "arms" in tomllib.load(file)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
+        return False
 
 
 def _figure(path: Path, tier: str | None, given: Mapping[str, Any]) -> Asked:
     """A paper's figure: the same runs as ``maskbench reproduce`` makes."""
     if tier:
         raise UsageError(f"{path} has no tiers: leave --tier out.")
-    words = {**given}
-    for several, one in (("budgets", "budget"),):
-        if several in words:
-            words[one] = words.pop(several)
+    words = {{"budgets": "budget"}.get(key, key): value for key, value in given.items()}
     found = figures.read(path).changed(**words)
     items = {
         f"{arm}-s{seed}": Item(name=f"{arm}-s{seed}", arm=arm, request=request)

@@ -2,11 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import product
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from maskbench.budget import Match, parse
 from maskbench.data.kinds import check_kind
@@ -31,13 +38,56 @@ def _many(given: Any) -> Any:
     return [given] if isinstance(given, str) else given
 
 
+def _once_each(given: Any) -> Any:
+    """Nothing stands twice in a list."""
+    for one in given if isinstance(given, tuple) else ():
+        if given.count(one) > 1:
+            raise ValueError(f"{one!r} stands here twice; leave one")
+    return given
+
+
+def _each(check: Callable[[str], object]) -> AfterValidator:
+    """Every word passes a check that says what is wrong with a usage error."""
+
+    def checked(given: Any) -> Any:
+        for word in given if isinstance(given, tuple) else (given,):
+            try:
+                check(word)
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return given
+
+    return AfterValidator(checked)
+
+
+def _amount(budget: str) -> None:
+    """Refuse what is no budget, and what would have to wait for another run.
+
+    Raises:
+        UsageError: It cannot be.
+    """
+    if isinstance(parse(budget), Match):
+        raise UsageError(
+            f"budget {budget!r}: runs of a benchmark may run in any order, so none can wait for "
+            "another: write the amount, for example 350Tflop or 90min."
+        )
+
+
 Words = Annotated[
-    tuple[Word, ...], BeforeValidator(_many), Field(min_length=1, max_length=100, strict=False)
+    tuple[Word, ...],
+    BeforeValidator(_many),
+    Field(min_length=1, max_length=100, strict=False),
+    AfterValidator(_once_each),
 ]
+Data = Annotated[Words, _each(check_kind)]
+Models = Annotated[Words, _each(preset)]
+Budgets = Annotated[Words, _each(_amount)]
 Seeds = (
     Annotated[int, Field(ge=1, le=1000)]
     | Annotated[
-        tuple[Annotated[int, Field(ge=0, le=2**63 - 1)], ...], Field(min_length=1, strict=False)
+        tuple[Annotated[int, Field(ge=0, le=2**63 - 1)], ...],
+        Field(min_length=1, strict=False),
+        AfterValidator(_once_each),
     ]
 )
 
@@ -52,10 +102,10 @@ class Arm(Part):
         budgets: Instead of the benchmark's.
     """
 
-    strategy: Word | None = None
+    strategy: Annotated[Word, _each(check_name)] | None = None
     settings: dict[Word, str | int | float | bool] = Field(default={})
     lr: Annotated[float, Field(gt=0, strict=False)] | Literal["tuned"] | None = None
-    budgets: Words | None = None
+    budgets: Budgets | None = None
 
 
 class Probes(Part):
@@ -67,7 +117,7 @@ class Probes(Part):
     """
 
     draws: Annotated[int, Field(ge=1, le=1000)] = 10
-    at: Word = "100%"
+    at: Annotated[Word, _each(shares)] = "100%"
 
 
 class Options(Part):
@@ -86,9 +136,9 @@ class Options(Part):
 class Tier(Part):
     """What is otherwise where the benchmark is asked for under this name; the rest stays."""
 
-    data: Words | None = None
-    model: Words | None = None
-    budgets: Words | None = None
+    data: Data | None = None
+    model: Models | None = None
+    budgets: Budgets | None = None
     seeds: Seeds | None = None
     probes: Probes | None = None
     options: Options | None = None
@@ -137,9 +187,9 @@ class Benchmark(Part):
     metric: Word = "fs-aulc"
     direction: Literal["higher", "lower"] = "higher"
     baseline: Word | None = None
-    data: Words = ("scenes",)
-    model: Words = ("nano",)
-    budgets: Words
+    data: Data = ("scenes",)
+    model: Models = ("nano",)
+    budgets: Budgets
     seeds: Seeds = 3
     probes: Probes = Probes()
     options: Options = Options()
@@ -152,14 +202,6 @@ class Benchmark(Part):
     def _is_known(cls, value: str) -> str:
         if value not in METRICS:
             raise ValueError(unknown("metric", value, METRICS))
-        return value
-
-    @field_validator("data", "model", "budgets", "seeds")
-    @classmethod
-    def _once_each(cls, value: Any) -> Any:
-        for one in value if isinstance(value, tuple) else ():
-            if value.count(one) > 1:
-                raise ValueError(f"{one!r} stands here twice; leave one")
         return value
 
     @model_validator(mode="after")
@@ -234,7 +276,7 @@ class Benchmark(Part):
         name = "-".join([*(_plain(word) for word in words), f"s{at['seed']}"])
         options: Mapping[str, Any] = self.options.model_dump() | ({"lr": own.lr} if own.lr else {})
         try:
-            _check(own.strategy or arm, **at)
+            check_name(own.strategy or arm)
             request = Request(
                 strategy=own.strategy or arm,
                 sets=tuple(f"{key}={_text(value)}" for key, value in own.settings.items()),
@@ -247,22 +289,6 @@ class Benchmark(Part):
         except MaskbenchError as error:
             raise UsageError(f"strategies.{arm}: {error}") from error
         return Item(name=name, arm=arm, request=request)
-
-
-def _check(strategy: str, *, budget: str, data: str, model: str, seed: int) -> None:
-    """Refuse names that cannot be.
-
-    Raises:
-        UsageError: One cannot.
-    """
-    check_name(strategy)
-    check_kind(data)
-    preset(model)
-    if isinstance(parse(budget), Match):
-        raise UsageError(
-            f"budget {budget!r}: runs of a benchmark may run in any order, so none can wait for "
-            "another: write the amount, for example 350Tflop or 90min."
-        )
 
 
 def _plain(word: str) -> str:

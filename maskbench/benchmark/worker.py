@@ -2,10 +2,10 @@
 
     python -m maskbench.benchmark.worker STORE
 
-A line is a JSON object: name, request, origin and log (a file that takes all that the run says).
-So is every answer: name, code (0, or what ``maskbench run`` would exit with) and error. One process
-serves many runs, because importing torch takes longer than a small run; should a run take it down,
-whoever asked starts another.
+A line is a JSON object: name, request, care, origin and log (a file that takes all that the run
+says). So is every answer: name, code (0, or what ``maskbench run`` would exit with) and error. One
+process serves many runs, because importing torch takes longer than a small run; should a run take
+it down, whoever asked starts another.
 """
 
 import json
@@ -15,6 +15,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from maskbench.care import Care
 from maskbench.errors import BUG, OK, MaskbenchError
 from maskbench.events import Silent
 from maskbench.results import Store
@@ -38,7 +39,13 @@ def carried_out(told: dict[str, Any], store: Store) -> dict[str, Any]:
     from maskbench import runner
 
     try:
-        runner.run(Request(**told["request"]), store, Written(), benchmark=told["origin"])
+        runner.run(
+            Request(**told["request"]),
+            store,
+            Written(),
+            care=Care(**told["care"]),
+            benchmark=told["origin"],
+        )
     except MaskbenchError as error:
         return {"name": told["name"], "code": error.exit_code, "error": str(error)}
     except (Exception, SystemExit) as error:  # a stranger's strategy may raise anything

@@ -5,7 +5,19 @@ import sys
 
 import typer
 
-from maskbench.cli import check, compare, ls, masks, probe, report, reproduce, run, show, tune
+from maskbench.cli import (
+    benchmark,
+    check,
+    compare,
+    ls,
+    masks,
+    probe,
+    report,
+    reproduce,
+    run,
+    show,
+    tune,
+)
 from maskbench.cli.errors import guarded
 
 app = typer.Typer(
@@ -38,6 +50,7 @@ def root(
 
 
 app.command("run")(run.run)
+app.command("status")(benchmark.status)
 app.command("tune")(tune.tune)
 app.command("probe")(probe.probe)
 app.command("masks")(masks.masks)

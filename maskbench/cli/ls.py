@@ -14,12 +14,14 @@ IN_THE_NAME = ("strategy", "model", "budget", "seed", "folder")
 
 
 def ls(
-    what: Annotated[str, typer.Argument(help="runs, strategies, models or data.")] = "runs",
+    what: Annotated[
+        str, typer.Argument(help="runs, strategies, models, data or benchmarks.")
+    ] = "runs",
     out: StoreDir = Path("runs"),
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
-    """List runs (default), strategies, models or data kinds.
+    """List runs (default), strategies, models, data kinds or benchmarks.
 
     Examples:
       maskbench ls
@@ -28,6 +30,7 @@ def ls(
     from maskbench.cli import render
 
     listings = {"runs": _runs, "strategies": _strategies, "models": _models, "data": _data}
+    listings["benchmarks"] = _benchmarks
     if what not in listings:
         raise UsageError(unknown("listing", what, listings))
     rows = listings[what](out)
@@ -87,3 +90,13 @@ def _data(out: Path) -> list[dict[str, Any]]:
     from maskbench.data.kinds import KINDS
 
     return [{"name": name, "summary": summary} for name, summary in KINDS.items()]
+
+
+def _benchmarks(out: Path) -> list[dict[str, Any]]:
+    from maskbench.benchmark.reading import asked, shipped
+
+    found = {name: asked(name) for name in shipped()}
+    return [
+        {"name": name, "runs": len(one.items), "question": one.question, "file": str(one.path)}
+        for name, one in found.items()
+    ]

@@ -16,10 +16,9 @@ Debug = Annotated[
 _RECIPE = "Recipe"
 _MACHINE = "Machine"
 
-Strategy = Annotated[
-    str,
-    typer.Option("--strategy", "-s", help="See 'maskbench ls strategies'; or mine.py:Mine."),
-]
+_STRATEGY = typer.Option("--strategy", "-s", help="See 'maskbench ls strategies'; or mine.py:Mine.")
+Strategy = Annotated[str, _STRATEGY]
+MaybeStrategy = Annotated[str | None, _STRATEGY]
 Amount = Annotated[
     str,
     typer.Option(
@@ -111,6 +110,62 @@ Processes = Annotated[
         help="Processes that share every batch: one per GPU, or per core. torchrun works, too.",
         rich_help_panel=_MACHINE,
     ),
+]
+_BENCHMARK = "Benchmark"
+Benchmark = Annotated[
+    str | None,
+    typer.Argument(
+        help="A benchmark to carry out: a shipped name ('maskbench ls benchmarks') or FILE.toml. "
+        "None: one run of --strategy."
+    ),
+]
+Tier = Annotated[
+    str | None,
+    typer.Option(help="A variant that the file names.", rich_help_panel=_BENCHMARK),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        help="Runs at a time. Default: one per GPU times --pack; one on a CPU.",
+        rich_help_panel=_BENCHMARK,
+    ),
+]
+Pack = Annotated[
+    int,
+    typer.Option(help="Runs that share a device at a time.", rich_help_panel=_BENCHMARK),
+]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        help="Carry out this run of the benchmark alone, in this process.",
+        metavar="RUN",
+        rich_help_panel=_BENCHMARK,
+    ),
+]
+Launch = Annotated[
+    str,
+    typer.Option(help="here, or slurm: one job per run.", rich_help_panel=_BENCHMARK),
+]
+SlurmOptions = Annotated[
+    str,
+    typer.Option(
+        "--slurm",
+        help="Of every job: partition=gpu,time=2h,nodes=2,gpus-per-node=8, ...",
+        rich_help_panel=_BENCHMARK,
+    ),
+]
+Wait = Annotated[
+    bool,
+    typer.Option(
+        "--wait/--detach",
+        help="Wait for the jobs and compare, or leave them to the cluster.",
+        rich_help_panel=_BENCHMARK,
+    ),
+]
+Reports = Annotated[
+    Path,
+    typer.Option("--reports", help="The report goes to its folder.", rich_help_panel=_BENCHMARK),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_MACHINE)]
 Precision = Annotated[

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +17,19 @@ if TYPE_CHECKING:
     from maskbench.spec import Request
 
 
+OF_BENCHMARKS = ("tier", "jobs", "pack", "only", "launch", "slurm", "wait", "reports")
+"""Parameters that only mean something with a benchmark."""
+OF_BOTH = (
+    "benchmark", "out", "dry_run", "as_json", "debug", "data", "model", "budget",
+    "checkpoint_every", "on_nonfinite", "accumulate", "moments",
+)  # fmt: skip
+"""Parameters that mean something with a benchmark, too; the rest stands in its file."""
+
+
 def run(
-    strategy: options.Strategy,
+    context: typer.Context,
+    benchmark: options.Benchmark = None,
+    strategy: options.MaybeStrategy = None,
     budget: options.Amount = DEFAULT_BUDGET,
     data: options.Data = "scenes",
     model: options.Model = "nano",
@@ -47,15 +59,29 @@ def run(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     compile_: options.Compile = False,
+    tier: options.Tier = None,
+    jobs: options.Jobs = None,
+    pack: options.Pack = 1,
+    only: options.Only = None,
+    launch: options.Launch = "here",
+    slurm: options.SlurmOptions = "",
+    wait: options.Wait = True,
+    reports: options.Reports = Path("reports"),
     debug: options.Debug = False,
 ) -> None:
     """Pretrain a masked autoencoder under a masking strategy and a budget, and probe it.
+
+    With a BENCHMARK: all runs that its file plans. What is finished is not run again, what was
+    broken off goes on, a run that fails does not stop the others; at the end they are compared.
+    Exit code 3 then says that a run is missing.
 
     Examples:
       maskbench run --strategy clmae
       maskbench run --strategy clmae --budget match:random-nano:flop --dry-run
       maskbench run --strategy random --budget 400ep --data folder:cifar10 --model micro
       maskbench run --strategy clmae --set last=0 --seed 1 --json
+      maskbench run quickstart --dry-run
+      maskbench run my-benchmark.toml --jobs 4
     """
     from maskbench.care import Care
     from maskbench.cli import bars, render
@@ -63,6 +89,12 @@ def run(
     from maskbench.errors import MaskbenchError
     from maskbench.results import Store, read_record
 
+    if benchmark is not None:
+        _benchmark(context)
+        return
+    given = _given(context, OF_BENCHMARKS)
+    if strategy is None or given:
+        raise _neither(given)
     request = checked(
         strategy=strategy,
         budget=budget,
@@ -109,6 +141,65 @@ def run(
         _answer(result.folder, result.record, reused=result.reused)
     else:
         render.run_table(result.folder, result.record, reused=result.reused)
+
+
+def _given(context: typer.Context, names: Iterable[str]) -> list[str]:
+    """Those parameters that somebody gave, as options."""
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [name for name, source in sources.items() if source and source.name != "DEFAULT"]
+    return [f"--{name.strip('_').replace('_', '-')}" for name in given]
+
+
+def _neither(given: list[str]) -> Exception:
+    from maskbench.errors import UsageError
+
+    if given:
+        return UsageError(f"{given[0]} is about benchmarks: name one, as in 'maskbench run NAME'.")
+    return UsageError(
+        "what is to be run? 'maskbench run --strategy random' makes one run ('maskbench ls "
+        "strategies' lists strategies), 'maskbench run quickstart' a whole benchmark ('maskbench "
+        "ls benchmarks')."
+    )
+
+
+def _benchmark(context: typer.Context) -> None:
+    """Many runs, planned by a file."""
+    from maskbench.benchmark.reading import asked
+    from maskbench.care import Care
+    from maskbench.cli import benchmark
+    from maskbench.errors import UsageError, unknown
+
+    told = context.params
+    rest = [name for name in told if name not in (*OF_BENCHMARKS, *OF_BOTH)]
+    wrong = _given(context, rest)
+    if wrong:
+        raise UsageError(
+            f"{wrong[0]} cannot be given beside a benchmark: write it into the file "
+            "([options], [probes], seeds or a strategy's settings)."
+        )
+    if told["launch"] not in ("here", "slurm"):
+        raise UsageError(unknown("place to launch", told["launch"], ("here", "slurm")))
+    if told["slurm"] and told["launch"] != "slurm":
+        raise UsageError("--slurm says how jobs are launched: add --launch slurm.")
+    changed = {
+        key: told[name]
+        for key, name in (("data", "data"), ("model", "model"), ("budgets", "budget"))
+        if _given(context, [name])
+    }
+    changed["tier"] = told["tier"]
+    care = Care.of(
+        told["checkpoint_every"], told["on_nonfinite"], told["accumulate"], moments=told["moments"]
+    )
+    if told["only"]:
+        benchmark.one_of(told["benchmark"], told["only"], told["out"], care, **changed)
+        return
+    fields = ("out", "reports", "jobs", "pack", "launch", "slurm", "wait", "as_json")
+    way = benchmark.Way(care=care, **{name: told[name] for name in fields})
+    spec = asked(told["benchmark"], **changed)
+    if told["dry_run"]:
+        benchmark.rehearse(spec, way)
+    else:
+        benchmark.carry_out(spec, way)
 
 
 def _together(nproc: int) -> None:

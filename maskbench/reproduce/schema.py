@@ -38,6 +38,7 @@ QUANTITIES = {
 """Everything that can be compared."""
 AT = {"start": 0.0, "middle": 0.5, "end": 1.0}
 
+
 class Arm(Part):
     """What is run under one name, once per seed.
 

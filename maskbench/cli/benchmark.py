@@ -1,0 +1,294 @@
+"""``maskbench run BENCHMARK`` and ``maskbench status``: many runs, planned by a file."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maskbench.cli import options
+
+if TYPE_CHECKING:
+    from maskbench.benchmark.carry import Carried
+    from maskbench.benchmark.layout import Place, Plan
+    from maskbench.benchmark.reading import Asked
+    from maskbench.benchmark.states import State
+    from maskbench.care import Care
+    from maskbench.events import Progress
+
+LEFT_OUT = 3
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a benchmark is carried out.
+
+    Args:
+        out: The store.
+        reports: Where the report's folder goes.
+        jobs: Runs at a time; None: one per device.
+        pack: Runs that share a device.
+        launch: ``here`` or ``slurm``.
+        slurm: What ``--slurm`` was given.
+        wait: Whether a cluster's jobs are waited for.
+        as_json: Whether stdout is for a program.
+        care: How every run is looked after.
+    """
+
+    out: Path
+    reports: Path
+    jobs: int | None
+    pack: int
+    launch: str
+    slurm: str
+    wait: bool
+    as_json: bool
+    care: "Care"
+
+
+def carry_out(asked: "Asked", way: Way) -> None:
+    """Plan, run what is not finished, compare.
+
+    Raises:
+        MaskbenchError: What no run could do: wrong names, no data, no disk, Ctrl-C.
+        Exit: With 3 where a run is missing at the end.
+    """
+    from maskbench.cli import bars, benched, render
+
+    with bars.watch() as progress:
+        plan, place = _planned(asked, way.out, progress)
+    for name, value in (("question", asked.question), ("plan", place.folder)):
+        render.say(f"{name}  {value}")
+    if way.launch == "slurm":
+        found = _on_slurm(plan, place, way)
+        if found is None:
+            return
+    else:
+        from maskbench.benchmark.carry import carry
+        from maskbench.benchmark.slots import refuse_unfair, slots, visible
+
+        cpu = all(laid.request.device == "cpu" for laid in plan.items.values())
+        places = slots(way.jobs, way.pack, visible(cpu), os.cpu_count() or 1)
+        refuse_unfair(plan, places)
+        with benched.watched(asked.name) as watch:
+            found = carry(plan, place, places, watch, way.care)
+    _tell(asked, plan, place, found, way)
+
+
+def _planned(asked: "Asked", out: Path, progress: "Progress") -> tuple["Plan", "Place"]:
+    """The plan, kept in the store; says what an edited file asks otherwise."""
+    from maskbench.benchmark.layout import Place, laid_out
+    from maskbench.results import Store
+
+    progress.message("starting (loading torch)")
+    store = Store(out)
+    plan, place = laid_out(asked, store, progress), Place(store, asked.name)
+    changed = place.keep(plan)
+    if changed:
+        progress.note(
+            f"{asked.name} is not what was planned here before: {'; '.join(changed[:8])}"
+            f"{'; ...' if len(changed) > 8 else ''}. Runs of the older plan stay as they are, with "
+            "their own settings; those that both plans ask for are not run again."
+        )
+    return plan, place
+
+
+def _tell(asked: "Asked", plan: "Plan", place: "Place", found: "Carried", way: Way) -> None:
+    """How it ended: runs, answer, report."""
+    from maskbench.benchmark.answer import answers
+    from maskbench.benchmark.states import FINISHED, states
+    from maskbench.cli import benched, render
+
+    now = states(plan, place.store, {})
+    missing = [one for one in now if one.state != FINISHED]
+    report = _report(asked, plan, now, found, way.reports)
+    rows = answers(plan, now, asked.baseline)
+    if way.as_json:
+        render.as_json(
+            {
+                "benchmark": asked.name,
+                "sha256": plan.sha256,
+                "runs": [asdict(one) for one in now],
+                "errors": found.errors,
+                "answers": [{**asdict(one), "mean": one.mean, "half": one.half} for one in rows],
+                "report": report and str(report),
+            }
+        )
+    else:
+        base = asked.baseline or next(iter(plan.items.values())).arm
+        benched.answers(rows, asked.metric, asked.direction, base)
+        render.line(benched.summary(now))
+        for one in missing:
+            why = found.errors.get(one.name) or one.error or "not begun"
+            render.line(f"missing   {one.name} ({one.state}): {why}")
+            log = place.logs / f"{one.name}.log"
+            if log.is_file():
+                render.line(f"          its log: {log}")
+        if report:
+            render.line(f"report    {report}")
+    if found.stopped:
+        render.say(f"stopped before the rest: {found.stopped}")
+    if missing:
+        render.say("the same command tries again what is missing; what is finished stays.")
+        raise typer.Exit(LEFT_OUT)
+
+
+def _report(
+    asked: "Asked", plan: "Plan", now: Sequence["State"], found: "Carried", reports: Path
+) -> Path | None:
+    """The report of all runs that began, or a figure's verdict; None if nothing is finished."""
+    from maskbench.benchmark.states import FINISHED
+    from maskbench.cli import render
+
+    if not any(one.state == FINISHED for one in now):
+        return None
+    where = reports / asked.name
+    if asked.figure:
+        return _figure(asked, plan, now, found, where)
+    from maskbench.report import page, writing
+
+    with render.busy("drawing the report"):
+        folders = [Path(one.folder) for one in now if one.folder]
+        path, _ = writing.write(page.make(folders), where, ["svg"])
+    return path
+
+
+def _figure(
+    asked: "Asked", plan: "Plan", now: Sequence["State"], found: "Carried", where: Path
+) -> Path:
+    """A paper's figure, drawn and judged."""
+    from maskbench.benchmark.states import FINISHED
+    from maskbench.cli import reproduced
+    from maskbench.reproduce import schema
+    from maskbench.reproduce.reading import Bench, Done
+    from maskbench.reproduce.report import Outcome, write
+
+    runs: dict[tuple[str, int], Done | str] = {
+        (one.arm, plan.items[one.name].request.seed): Done(Path(str(one.folder)))
+        if one.state == FINISHED
+        else found.errors.get(one.name) or one.error or one.state
+        for one in now
+    }
+    outcome = Outcome.of(asked.path.stem, Bench(schema.Benchmark(**asked.resolved), runs))
+    write(outcome, where)
+    reproduced.outcome(outcome, where)
+    return where
+
+
+def _on_slurm(plan: "Plan", place: "Place", way: Way) -> "Carried | None":
+    """Submit what is not finished; wait for it, or say how to look."""
+    raise NotImplementedError
+
+
+def rehearse(asked: "Asked", way: Way) -> None:
+    """What everything would take; nothing is run, and no plan is kept."""
+    from maskbench.cli import bars, benched, render
+
+    with bars.watch() as progress:
+        progress.message("starting (loading torch)")
+        from maskbench.benchmark.ahead import outlook
+        from maskbench.benchmark.layout import laid_out
+        from maskbench.benchmark.slots import slots, visible
+        from maskbench.benchmark.states import states
+        from maskbench.results import Store
+
+        store = Store(way.out)
+        plan = laid_out(asked, store, progress)
+        cpu = all(laid.request.device == "cpu" for laid in plan.items.values())
+        places = slots(way.jobs, way.pack, visible(cpu), os.cpu_count() or 1)
+        found = outlook(plan, store, states(plan, store, {}), len(places), progress)
+    if way.as_json:
+        rows = [
+            {**asdict(row), "seconds_left": row.seconds_left, "disk_left": row.disk_left}
+            for row in found.rows
+        ]
+        render.as_json({"benchmark": asked.name, **asdict(found), "rows": rows})
+    else:
+        benched.outlook(found, asked.question)
+
+
+def one_of(benchmark: str, name: str, out: Path, care: "Care", **given: Any) -> None:
+    """One run of a benchmark, here, in this process or this team of processes.
+
+    Args:
+        benchmark: A name, a file, or a plan that was kept in a store (``plan-....json``).
+        name: The run's in the benchmark.
+        out: The store.
+        care: How the run is looked after.
+        given: As for ``reading.asked``.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
+    from maskbench.benchmark.layout import Place, laid_out, only, read_plan
+    from maskbench.benchmark.reading import asked
+    from maskbench.cli import bars, render
+    from maskbench.errors import UsageError
+    from maskbench.results import Store
+
+    with bars.watch() as progress:
+        if benchmark.endswith(".json"):
+            try:
+                plan = read_plan(Path(benchmark))
+            except FileNotFoundError as error:
+                raise UsageError(f"there is no plan at {benchmark}.") from error
+        else:
+            spec = asked(benchmark, **given)
+            plan = laid_out(spec, Store(out), progress)
+            if os.environ.get("RANK", "0") == "0":
+                Place(Store(out), spec.name).keep(plan)
+        laid = only(plan, name)
+        progress.message("starting (loading torch)")
+        from maskbench.runner import run
+
+        result = run(laid.request, Store(out), progress, care=care, benchmark=plan.origin(name))
+    if os.environ.get("RANK", "0") == "0":
+        render.run_table(result.folder, result.record, reused=result.reused)
+
+
+def status(
+    benchmark: Annotated[str, typer.Argument(help="A shipped benchmark, or FILE.toml.")],
+    tier: options.Tier = None,
+    out: options.StoreDir = Path("runs"),
+    as_json: options.AsJson = False,
+    debug: options.Debug = False,
+) -> None:
+    """How far a benchmark is: every run, from its folder, wherever it is carried out.
+
+    Examples:
+      maskbench status quickstart
+      maskbench status my-benchmark.toml --out /scratch/runs --json
+    """
+    from maskbench.benchmark.layout import Place
+    from maskbench.benchmark.reading import located
+    from maskbench.benchmark.states import states
+    from maskbench.cli import benched, render
+    from maskbench.errors import UsageError
+    from maskbench.results import Store
+
+    store = Store(out)
+    name = _name(located(benchmark), tier)
+    place = Place(store, name)
+    plan = place.plan()
+    if plan is None:
+        raise UsageError(
+            f"{name} was not begun in {out}/: 'maskbench run {benchmark}' begins it, --dry-run "
+            "says what it would take."
+        )
+    now = states(plan, store, {})
+    benched.states(name, now, as_json=as_json)
+    if not as_json and any(one.left for one in now):
+        render.say(f"'maskbench run {benchmark}' goes on with what is not finished.")
+
+
+def _name(path: Path, tier: str | None) -> str:
+    """What a benchmark is called in a store."""
+    from maskbench import strict
+    from maskbench.benchmark.reading import REMEDY, is_figure
+    from maskbench.benchmark.schema import Benchmark
+
+    if not is_figure(path):
+        tier = tier or strict.read(path, Benchmark, REMEDY).tier
+    return f"{path.stem}@{tier}" if tier else path.stem
