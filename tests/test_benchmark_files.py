@@ -109,7 +109,7 @@ def test_strategies_in_files_lie_beside_the_benchmark(file: Callable[..., Path])
             'strategy = "blok"',
             ["line 18", "strategies.large", "Did you mean 'block'"],
         ),
-        ("seeds = 2", "seeds = 0", ["line 6", "seeds"]),
+        ("seeds = 2", "seeds = 0", ["line 6", "choose 1 to 1000"]),
         ("seeds = 2", "seeds = [1, 1]", ["line 6", "twice"]),
         (
             'budgets = "4step"',

@@ -38,6 +38,15 @@ def _many(given: Any) -> Any:
     return [given] if isinstance(given, str) else given
 
 
+def _counted(given: Any) -> Any:
+    """A number of seeds stands for 0, 1, ..."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        if not 1 <= given <= 1000:
+            raise ValueError(f"{given} seeds: choose 1 to 1000, or list them, as in [0, 1, 2]")
+        return tuple(range(given))
+    return given
+
+
 def _once_each(given: Any) -> Any:
     """Nothing stands twice in a list."""
     for one in given if isinstance(given, tuple) else ():
@@ -82,14 +91,12 @@ Words = Annotated[
 Data = Annotated[Words, _each(check_kind)]
 Models = Annotated[Words, _each(preset)]
 Budgets = Annotated[Words, _each(_amount)]
-Seeds = (
-    Annotated[int, Field(ge=1, le=1000)]
-    | Annotated[
-        tuple[Annotated[int, Field(ge=0, le=2**63 - 1)], ...],
-        Field(min_length=1, strict=False),
-        AfterValidator(_once_each),
-    ]
-)
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=2**63 - 1)], ...],
+    BeforeValidator(_counted),
+    Field(min_length=1, max_length=1000, strict=False),
+    AfterValidator(_once_each),
+]
 
 
 class Arm(Part):
@@ -190,7 +197,7 @@ class Benchmark(Part):
     data: Data = ("scenes",)
     model: Models = ("nano",)
     budgets: Budgets
-    seeds: Seeds = 3
+    seeds: Seeds = (0, 1, 2)
     probes: Probes = Probes()
     options: Options = Options()
     strategies: Annotated[dict[Word, Arm], Field(min_length=1)]
@@ -254,9 +261,8 @@ class Benchmark(Part):
         Raises:
             UsageError: A name, number or combination that cannot be; the message says which arm.
         """
-        seeds = range(self.seeds) if isinstance(self.seeds, int) else self.seeds
         found: dict[str, Item] = {}
-        for seed, data, model in product(seeds, self.data, self.model):
+        for seed, data, model in product(self.seeds, self.data, self.model):
             for arm, own in self.strategies.items():
                 for budget in own.budgets or self.budgets:
                     item = self._item(arm, budget=budget, seed=seed, data=data, model=model)
