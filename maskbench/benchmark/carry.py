@@ -24,6 +24,7 @@ from maskbench.care import Care
 from maskbench.errors import BUSY, IO, LOST, OK, InterruptedRunError, StoppedRunError
 from maskbench.signals import Asked, Signals
 
+WORKER = (sys.executable, "-m", "maskbench.benchmark.worker")
 TICK_S = 1.0
 """Seconds between two looks at everything."""
 LEAVING_S = 30.0
@@ -52,7 +53,7 @@ class Slot:
         """Let it work on an item."""
         if self.process is None:
             self.process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "maskbench.benchmark.worker", str(store)],
+                [*WORKER, str(store)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 env={**os.environ, **self.environment},
@@ -72,23 +73,31 @@ class Slot:
         line, item, self.item = self.process.stdout.readline(), self.item, None
         if line:
             return dict(json.loads(line))
-        code, self.process = self.process.wait(), None
+        code = self._close()
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         killed = " (out of memory?)" if code == -signal.SIGKILL else ""
         return {"name": item, "code": LOST, "error": f"its process ended by {how}{killed}"}
 
     def leave(self) -> None:
         """End the process, once its run has saved; at once if it is idle."""
-        if self.process is None:
-            return
-        assert self.process.stdin
+        if self.process is not None:
+            self._close()
+
+    def _close(self) -> int:
+        """The exit code of the process, which is given some time to leave."""
+        process, self.process = self.process, None
+        assert process
+        assert process.stdin
+        assert process.stdout
         with suppress(BrokenPipeError):
-            self.process.stdin.close()
+            process.stdin.close()
         try:
-            self.process.wait(LEAVING_S)
+            code = process.wait(LEAVING_S)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            process.kill()
+            code = process.wait()
+        process.stdout.close()
+        return code
 
 
 @dataclass
