@@ -84,6 +84,8 @@ def request_of(name: str) -> Request:
 def test_a_failure_does_not_stop_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     it = Scripted(tmp_path, monkeypatch, {"random-s0": [], "block-s0": [5], "grid-s0": []})
     assert it.carry() == Carried({"block-s0": "code 5"})
+    failed = states(it.plan, it.place)[1]
+    assert (failed.state, failed.error) == ("failed", "code 5")
     assert [one["name"] for one in it.begun] == ["random-s0", "block-s0", "grid-s0"]
     assert len({one["pid"] for one in it.begun}) == 1, "torch is loaded once"
     assert it.begun[1]["origin"] == {
@@ -163,7 +165,7 @@ def test_states_are_read_from_folders(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     put(root, "random-s3-id", {**record("random", 3, 0.5), "status": "running"})
     with hold(root / "random-s3-id"):
-        now = {one.name: one for one in states(it.plan, it.place.store, {})}
+        now = {one.name: one for one in states(it.plan, it.place)}
     assert [one.state for one in now.values()] == [
         "finished", "killed", "diverged", "running", "waiting",
     ]  # fmt: skip

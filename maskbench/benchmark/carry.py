@@ -155,7 +155,7 @@ class _Work:
     def until_done(self, watch: Watch) -> None:
         """Give, look, take, until nothing is left."""
         while True:
-            now = {one.name: one for one in states(self.plan, self.place.store, self.known)}
+            now = {one.name: one for one in states(self.plan, self.place, self.known)}
             self.known = {one.name: one for one in now.values() if one.state == FINISHED}
             watch(list(now.values()))
             self._give(now)
@@ -177,6 +177,7 @@ class _Work:
             name = left[0]
             self.todo.remove(name)
             self.tries[name] += 1
+            self.place.note(name, None)
             laid, log = self.plan.items[name], self.place.logs / f"{name}.log"
             slot.give(
                 {
@@ -206,6 +207,7 @@ class _Work:
                 self.todo.append(name)
             elif code != OK:
                 self.found.errors[name] = answer["error"]
+                self.place.note(name, answer["error"])
             if code == IO:
                 self.found.stopped = answer["error"]
 

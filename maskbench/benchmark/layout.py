@@ -21,7 +21,7 @@ from maskbench.results import Store
 from maskbench.spec import Request
 from maskbench.trust import plain
 
-FOLDER, PLAN, LOGS = "benchmarks", "plan.json", "logs"
+FOLDER, PLAN, LOGS, ERRORS = "benchmarks", "plan.json", "logs", "errors.json"
 SCHEMA = 1
 
 
@@ -111,6 +111,23 @@ class Place:
             results.write_json(self.version(plan), told)
             results.write_json(self.folder / PLAN, told)
         return differences(before.asked, plan.asked) if before else []
+
+    def errors(self) -> dict[str, str]:
+        """Run to what ended its last attempt, where that was an error; none if nobody wrote any."""
+        try:
+            told = trust.parse(trust.read_text(self.folder, ERRORS))
+        except (FileNotFoundError, ValueError, StoreError):
+            return {}
+        found = told if isinstance(told, dict) else {}
+        return {name: str(error) for name, error in found.items()}
+
+    def note(self, name: str, error: str | None) -> None:
+        """Remember what ended a run's last attempt; None: nothing did, or it is tried again."""
+        before = self.errors()
+        now = {key: value for key, value in before.items() if key != name}
+        now |= {name: error} if error else {}
+        if now != before:
+            results.write_json(self.folder / ERRORS, now)
 
     def version(self, plan: Plan) -> Path:
         """Where this version of the plan stays, whatever is planned later."""

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from maskbench import lock, results
-from maskbench.benchmark.layout import Laid, Plan
+from maskbench.benchmark.layout import Laid, Place, Plan
 from maskbench.errors import StoreError
 from maskbench.results import Store
 
-WAITING, RUNNING, FINISHED, KILLED = "waiting", "running", "finished", "killed"
-LEFT = (WAITING, KILLED, "interrupted")
-"""States from which a run goes on when the benchmark is started again."""
+WAITING, RUNNING, FINISHED = "waiting", "running", "finished"
+KILLED, FAILED = "killed", "failed"
 TAIL = 4096
 """Bytes from the end of a run's metrics in which the last line is looked for."""
 
@@ -60,15 +59,21 @@ class State:
         return self.seconds * (1 - self.share) / self.share
 
 
-def states(plan: Plan, store: Store, known: Mapping[str, State]) -> list[State]:
+def states(plan: Plan, place: Place, known: Mapping[str, State] | None = None) -> list[State]:
     """Every item of a plan, in its order.
 
     Args:
         plan: What was planned.
-        store: Where its runs lie.
+        place: Where its runs lie, and what ended those that never came to have a folder.
         known: States that are not looked up, by item: what is finished stays so.
     """
-    return [known.get(name) or state_of(name, laid, store) for name, laid in plan.items.items()]
+    errors, found = place.errors(), []
+    for name, laid in plan.items.items():
+        state = (known or {}).get(name) or state_of(name, laid, place.store)
+        if state.state == WAITING and name in errors:
+            state = replace(state, state=FAILED, error=errors[name])
+        found.append(state)
+    return found
 
 
 def queued(found: Sequence[State], queue: Mapping[str, str]) -> list[State]:

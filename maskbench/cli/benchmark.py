@@ -101,7 +101,7 @@ def _tell(asked: "Asked", plan: "Plan", place: "Place", found: "Carried", way: W
     from maskbench.benchmark.states import FINISHED, states
     from maskbench.cli import benched, render
 
-    now = states(plan, place.store, {})
+    now = states(plan, place)
     missing = [one for one in now if one.state != FINISHED]
     report = _report(asked, plan, now, found, way.reports)
     rows = answers(plan, now, asked.baseline)
@@ -189,7 +189,7 @@ def rehearse(asked: "Asked", way: Way) -> None:
     with bars.watch() as progress:
         progress.message("starting (loading torch)")
         from maskbench.benchmark.ahead import outlook
-        from maskbench.benchmark.layout import laid_out
+        from maskbench.benchmark.layout import Place, laid_out
         from maskbench.benchmark.slots import slots, visible
         from maskbench.benchmark.states import states
         from maskbench.results import Store
@@ -198,7 +198,8 @@ def rehearse(asked: "Asked", way: Way) -> None:
         plan = laid_out(asked, store, progress)
         cpu = all(laid.request.device == "cpu" for laid in plan.items.values())
         places = slots(way.jobs, way.pack, visible(cpu), os.cpu_count() or 1)
-        found = outlook(plan, store, states(plan, store, {}), len(places), progress)
+        now = states(plan, Place(store, asked.name))
+        found = outlook(plan, store, now, len(places), progress)
     if way.as_json:
         rows = [
             {**asdict(row), "seconds_left": row.seconds_left, "disk_left": row.disk_left}
@@ -277,7 +278,7 @@ def status(
             f"{name} was not begun in {out}/: 'maskbench run {benchmark}' begins it, --dry-run "
             "says what it would take."
         )
-    now = states(plan, store, {})
+    now = states(plan, place)
     benched.states(name, now, as_json=as_json)
     if not as_json and any(one.left for one in now):
         render.say(f"'maskbench run {benchmark}' goes on with what is not finished.")
