@@ -10,7 +10,7 @@ USAGE = 2
 DATA = 4
 DIVERGED = 5
 DIFFERS = 6
-MISSING_DEPENDENCY = 69
+UNAVAILABLE = 69
 IO = 74
 BUSY = 75
 LOST = 76
@@ -82,6 +82,12 @@ class StoreError(MaskbenchError):
     """The run store cannot be read or written: exit code 74."""
 
     exit_code = IO
+
+
+class ClusterError(MaskbenchError):
+    """Slurm, or what speaks to it, is missing, does not answer or refuses: exit code 69."""
+
+    exit_code = UNAVAILABLE
 
 
 class SchemaError(StoreError):

@@ -27,8 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done, 1 a bug or a broken strategy, 2 wrong usage, 3 something left "
-    "out, 4 data, 5 the loss diverged, 6 a report is not what its runs give, 74 input/output, "
-    "75 in use, 76 a process was lost, 130 Ctrl-C, 143 SIGTERM.",
+    "out, 4 data, 5 the loss diverged, 6 a report is not what its runs give, 69 no Slurm or it "
+    "refuses, 74 input/output, 75 in use, 76 a process was lost, 130 Ctrl-C, 143 SIGTERM.",
 )
 
 
