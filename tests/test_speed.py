@@ -20,11 +20,15 @@ def part(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_the_plain_step_is_as_fast_as_a_textbook_at_equal_loss(part: Any) -> None:
-    """A regression guard, not a claim: the documentation has the measured ratios."""
+    """A regression guard, not a claim: the documentation has the measured ratios.
+
+    In the precision that a run takes; a CPU with bfloat16 products is timed in both.
+    """
+    wanted = "bf16" if torch.cuda.is_available() else "fp32"
     rows = {
         row["contender"]: row
         for row in part("step").measure(quick=True)["rows"]
-        if "first_loss" in row
+        if "first_loss" in row and row["precision"] == wanted
     }
     assert rows["maskbench"]["first_loss"] == rows["textbook"]["first_loss"]
     assert rows["maskbench"]["to_textbook"] > 0.8
