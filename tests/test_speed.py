@@ -65,7 +65,7 @@ def test_a_setting_of_a_gpu_is_told_row_by_row(
 def test_one_setting_joins_those_that_were_kept(part: Any) -> None:
     merged = part("__main__").merged
     origin = {"commit": "a", "versions": {"torch": "2"}, "device": {"gpu": "H100"}}
-    known = {"part": "step", "quick": False, "provenance": origin}
+    known: dict[str, Any] = {"part": "step", "quick": False, "provenance": origin}
     first = {**known, "batches": {"a": 1}, "rows": [{"setting": "a", "x": 1}]}
     second = {**known, "batches": {"b": 2}, "rows": [{"setting": "b", "x": 2}]}
     again = {**known, "batches": {"a": 1}, "rows": [{"setting": "a", "x": 3}]}
