@@ -1,5 +1,6 @@
 """Who takes the plain step: one model by maskbench, a textbook and others, equal weights."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,7 +92,10 @@ def ours(module: nn.Module, forward: Any) -> tuple[nn.Module, Call]:
 
 
 def contenders(
-    setting: Setting, device: torch.device, names: Sequence[str]
+    setting: Setting,
+    device: torch.device,
+    names: Sequence[str],
+    first: MaskedAutoencoder | None = None,
 ) -> dict[str, tuple[nn.Module, Call]]:
     """Models with the same weights, and how each is asked for its loss.
 
@@ -99,9 +103,12 @@ def contenders(
         setting: What is trained.
         device: Where.
         names: Who takes part.
+        first: A model to copy (default: its weights are drawn for each, which takes longer).
     """
 
     def model() -> MaskedAutoencoder:
+        if first is not None:
+            return copy.deepcopy(first)
         return MaskedAutoencoder(setting.shape, seeds.generator(0, "init"))
 
     def theirs(module: nn.Module) -> tuple[nn.Module, Call]:
@@ -113,12 +120,16 @@ def contenders(
             own = model().to(device)
             found[name] = ours(own, compiled(own, device) if name == COMPILED else own)
         elif name == PLAIN:
-            textbook = Textbook(setting.shape, RATIO)
+            with device:
+                textbook = Textbook(setting.shape, RATIO)
             textbook.load_state_dict(model().state_dict())
             found[name] = theirs(textbook.to(device))
         else:
             make = {"transformers": peers.hugging_face, "lightly": peers.Lightly}[name]
-            found[name] = theirs(make(model(), RATIO).to(device))
+            known = model()
+            with device:  # a GPU draws weights, which are thrown away, faster
+                peer = make(known, RATIO)
+            found[name] = theirs(peer.to(device))
     return found
 
 

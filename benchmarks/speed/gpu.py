@@ -38,7 +38,9 @@ from benchmarks.speed.contenders import (
     stepping,
 )  # fmt: skip
 from benchmarks.speed.timing import interleaved, wait
+from maskbench import seeds
 from maskbench.mask import Grid
+from maskbench.model import MaskedAutoencoder
 from maskbench.optim import adamw
 from maskbench.shape import PRESETS, step_flops
 from maskbench.train import compiled
@@ -67,10 +69,10 @@ class Ready:
     work: Callable[[], object]
 
 
-def ready(name: str, setting: Setting, given: Inputs) -> Ready:
-    """Build a contender, compare it, let it take its first step."""
+def ready(name: str, setting: Setting, given: Inputs, weights: MaskedAutoencoder) -> Ready:
+    """Build a contender with such weights, compare it, let it take its first step."""
     device, known = given.images.device, OURS if name in (COMPILED, CAPTURED) else name
-    module, call = contenders(setting, device, [known])[known]
+    module, call = contenders(setting, device, [known], weights)[known]
     with torch.no_grad():
         exact = float(call(given))
     begun = time.perf_counter()
@@ -147,10 +149,11 @@ def one(
     """
     common = {"setting": setting.name, "precision": PRECISION}
     given, found, rows = Inputs.of(setting, device), dict[str, Ready](), list[dict[str, Any]]()
+    weights = MaskedAutoencoder(setting.shape, seeds.generator(0, "init")).to(device)
     for name in names:
         try:
-            found[name] = ready(name, setting, given)
-        except RuntimeError as error:  # no memory, no capture
+            found[name] = ready(name, setting, given, weights)
+        except Exception as error:  # no memory, no capture: the others go on
             rows.append({"contender": name, **common, "error": str(error).partition("\n")[0][:200]})
             show.tell(rows[-1])
         else:
