@@ -134,6 +134,9 @@ class MaskStrategy(nn.Module):
     ) -> Mapping[str, Tensor | float]:
         """Private optimiser steps, EMA, tables; leaves the model's values and gradients alone.
 
+        What is kept of ``outcome`` beyond the step is kept as a copy (``clone``): the next step
+        overwrites it under ``--compile`` on a GPU. Numbers to log need no copy.
+
         Returns:
             Numbers to log. Tensors stay on the device; the loop reads them when it logs.
         """

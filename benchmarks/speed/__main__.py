@@ -1,9 +1,11 @@
 """How fast maskbench is, as ratios in one run: every part, or those that are named.
 
     uv run --group bench python -m benchmarks.speed [PART ...] [--quick] [--json] [--save] [--docs]
+    uv run --group bench python -m benchmarks.speed step --only vit_base --save
 
-``--save`` keeps the numbers with the machine and the versions under ``results/``; ``--docs`` puts
-what is kept there into ``docs/speed.md``, and measures nothing.
+``--save`` keeps the numbers with the machine and the versions under ``results/``, of ``step`` and
+``strategies`` as soon as they are known; ``--docs`` puts what is kept there into ``docs/speed.md``,
+and measures nothing.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from benchmarks.speed import show
 
@@ -24,6 +27,9 @@ PARTS = {
     "growth": "time per image and memory from a thousand to a million images",
     "start": "commands that only read",
 }
+SETTINGS = {"step": "setting", "strategies": "model"}
+"""Parts with several settings, and the column that names them."""
+ALIKE = ("commit", "versions", "device")
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
 
@@ -32,8 +38,21 @@ def keep(found: show.Found) -> Path:
     """Write a part's numbers to its file, a device each."""
     path = RESULTS / f"{found['part']}-{found['provenance']['device']['kind']}.json"
     path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        found = merged(found, json.loads(path.read_text(encoding="utf-8")))
     path.write_text(f"{json.dumps(found, indent=1)}\n", encoding="utf-8")
     return path
+
+
+def merged(found: show.Found, earlier: show.Found) -> show.Found:
+    """With earlier rows of other settings, if code, versions and machine are those of now."""
+    column = SETTINGS.get(found["part"])
+    same = all(found["provenance"][k] == earlier["provenance"][k] for k in ALIKE)
+    if not (column and same and found["quick"] == earlier["quick"]):
+        return found
+    new = {row[column] for row in found["rows"]}
+    rows = [*(row for row in earlier["rows"] if row[column] not in new), *found["rows"]]
+    return {**found, "batches": earlier["batches"] | found["batches"], "rows": rows}
 
 
 def rendered(page: str, kept: Mapping[str, show.Found]) -> str:
@@ -74,6 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", epilog=parts)
     parser.add_argument("parts", nargs="*", metavar="PART", help="default: all of them")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and settings")
+    parser.add_argument("--only", metavar="SETTING", help="of step or strategies: this one alone")
     parser.add_argument("--json", action="store_true", help="a JSON document per line on stdout")
     parser.add_argument("--save", action="store_true", help="keep the numbers under results/")
     parser.add_argument("--docs", action="store_true", help="put kept numbers into docs/speed.md")
@@ -84,14 +104,24 @@ def main() -> None:
     for name in given.parts:
         if name not in PARTS:
             parser.error(f"no part {name!r}; there are {', '.join(PARTS)}")
+    if given.only and not (given.parts and set(given.parts) <= set(SETTINGS)):
+        parser.error(f"--only is for {' and '.join(SETTINGS)}")
     for name in given.parts or PARTS:
         print(f"{name}: {PARTS[name]} ...", file=sys.stderr, flush=True)
-        found = show.recorded(
-            name, import_module(f"benchmarks.speed.{name}").measure(given.quick), given.quick
-        )
-        print(json.dumps(found) if given.json else f"{show.table(found['rows'])}\n", flush=True)
+
+        def save(found: show.Found, name: str = name) -> Path | None:
+            return keep(show.recorded(name, found, given.quick)) if given.save else None
+
+        measure = import_module(f"benchmarks.speed.{name}").measure
+        found = measure(given.quick, **_settings(name, given.only, save))
+        told = show.recorded(name, found, given.quick)
+        print(json.dumps(told) if given.json else f"{show.table(found['rows'])}\n", flush=True)
         if given.save:
-            print(f"kept in {keep(found)}", file=sys.stderr)
+            print(f"kept in {save(found)}", file=sys.stderr)
+
+
+def _settings(name: str, only: str | None, save: Any) -> dict[str, Any]:
+    return {"only": only, "so_far": save} if name in SETTINGS else {}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Who takes the plain step: one model by maskbench, a textbook and others, equal weights."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,13 @@ from torch import Tensor, nn
 
 from benchmarks.speed import peers
 from benchmarks.speed.textbook import Textbook
+from benchmarks.speed.timing import Times
 from maskbench import seeds
 from maskbench.mask import Grid, Mask
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import adamw, autocast
 from maskbench.shape import PRESETS, ModelShape
+from maskbench.train import compiled
 
 RATIO = 0.75
 OURS, COMPILED, PLAIN = "maskbench", "maskbench, compiled", "textbook"
@@ -73,8 +76,26 @@ class Inputs:
 Call = Callable[[Inputs], Tensor]
 
 
+def ours(module: nn.Module, forward: Any) -> tuple[nn.Module, Call]:
+    """The model of maskbench, and how it is asked for its loss.
+
+    Args:
+        module: The model.
+        forward: The model itself, or compiled.
+    """
+
+    def call(given: Inputs) -> Tensor:
+        loss: Tensor = forward(given.images, Mask.from_scores(given.noise, given.grid)).loss
+        return loss
+
+    return module, call
+
+
 def contenders(
-    setting: Setting, device: torch.device, names: Sequence[str]
+    setting: Setting,
+    device: torch.device,
+    names: Sequence[str],
+    first: MaskedAutoencoder | None = None,
 ) -> dict[str, tuple[nn.Module, Call]]:
     """Models with the same weights, and how each is asked for its loss.
 
@@ -82,17 +103,13 @@ def contenders(
         setting: What is trained.
         device: Where.
         names: Who takes part.
+        first: A model to copy (default: its weights are drawn for each, which takes longer).
     """
 
     def model() -> MaskedAutoencoder:
+        if first is not None:
+            return copy.deepcopy(first)
         return MaskedAutoencoder(setting.shape, seeds.generator(0, "init"))
-
-    def ours(module: nn.Module, forward: Any) -> tuple[nn.Module, Call]:
-        def call(given: Inputs) -> Tensor:
-            loss: Tensor = forward(given.images, Mask.from_scores(given.noise, given.grid)).loss
-            return loss
-
-        return module, call
 
     def theirs(module: nn.Module) -> tuple[nn.Module, Call]:
         return module, lambda given: module(given.images, noise=given.noise).loss
@@ -101,14 +118,18 @@ def contenders(
     for name in names:
         if name in (OURS, BARE, COMPILED):
             own = model().to(device)
-            found[name] = ours(own, torch.compile(own) if name == COMPILED else own)
+            found[name] = ours(own, compiled(own, device) if name == COMPILED else own)
         elif name == PLAIN:
-            textbook = Textbook(setting.shape, RATIO)
+            with device:
+                textbook = Textbook(setting.shape, RATIO)
             textbook.load_state_dict(model().state_dict())
             found[name] = theirs(textbook.to(device))
         else:
             make = {"transformers": peers.hugging_face, "lightly": peers.Lightly}[name]
-            found[name] = theirs(make(model(), RATIO).to(device))
+            known = model()
+            with device:  # a GPU draws weights, which are thrown away, faster
+                peer = make(known, RATIO)
+            found[name] = theirs(peer.to(device))
     return found
 
 
@@ -185,3 +206,25 @@ def equal(told: dict[str, float], precisions: Sequence[str]) -> None:
     for name, loss in told.items():
         if abs(loss / want - 1) > EQUAL:
             raise ArithmeticError(f"the loss of {name} is {loss:.4f}, of {PLAIN} {want:.4f}")
+
+
+def ratios(
+    times: dict[str, Times], key: str, found: Sequence[str], precisions: Sequence[str]
+) -> dict[str, Any]:
+    """How many times as fast as the plain one and as the fastest peer, by medians of rounds.
+
+    The range is that of the last one, over rounds.
+    """
+    precision = key.rpartition(" ")[2]
+    peers_ = [name for name in found if name in PEERS] or [PLAIN]
+    here = min((times[f"{name} {precision}"] for name in peers_), key=lambda t: t.median)
+    best = min(
+        (times[f"{name} {p}"] for name in peers_ for p in precisions), key=lambda t: t.median
+    )
+    plain = times[f"{PLAIN} {precision}"]
+    return {
+        "to_textbook": round(plain.over(times[key])[0], 3),
+        "to_peer": round(here.over(times[key])[0], 3),
+        "to_peer_any_precision": round(best.over(times[key])[0], 3),
+        "range": [round(r, 3) for r in best.over(times[key])[1:]],
+    }

@@ -2,8 +2,9 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from tabulate import tabulate
@@ -11,6 +12,7 @@ from tabulate import tabulate
 from maskbench.provenance import provenance
 
 Found = dict[str, Any]
+T = TypeVar("T")
 
 
 def table(rows: Sequence[Mapping[str, Any]], form: str = "simple") -> str:
@@ -39,6 +41,28 @@ def recorded(part: str, found: Found, quick: bool) -> Found:
     """A part's numbers with the machine and the versions they were measured with."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {"part": part, "quick": quick, **found, "provenance": provenance(device)}
+
+
+def nothing(found: Found) -> None:
+    """Takes what is known so far, and leaves it."""
+
+
+def tell(row: Mapping[str, Any]) -> None:
+    """A row as soon as it is known: a JSON document on a line of stderr."""
+    print(json.dumps(row), file=sys.stderr, flush=True)
+
+
+def picked(settings: Mapping[str, T], only: str | None) -> list[T]:
+    """The settings, or the one that is named.
+
+    Raises:
+        SystemExit: There is none of that name.
+    """
+    if only is None:
+        return list(settings.values())
+    if only not in settings:
+        raise SystemExit(f"no setting {only!r} here; there are {', '.join(settings)}")
+    return [settings[only]]
 
 
 def main(part: str, measure: Callable[[bool], Found]) -> None:

@@ -9,7 +9,8 @@ timed in float32 and, where it is asked for, in bfloat16 autocast; maskbench als
 
 Two processes take turns: in one, memory is kept as in a run of maskbench (``machine.keep_memory``),
 in the other it is as Python and torch leave it, as for the users of the others; there maskbench
-runs, too, so that what memory brings is told apart.
+runs, too, so that what memory brings is told apart. On a GPU there is no such difference, and other
+settings fill it: ``gpu.py``.
 """
 
 import time
@@ -24,12 +25,11 @@ from typing import Any
 
 import torch
 
-from benchmarks.speed import show
+from benchmarks.speed import gpu, show
 from benchmarks.speed.contenders import (
     BARE,
     BASE,
     COMPILED,
-    LARGE,
     OURS,
     PEERS,
     PLAIN,
@@ -42,9 +42,10 @@ from benchmarks.speed.contenders import (
     hidden,
     losses,
     products,
+    ratios,
     stepping,
 )  # fmt: skip
-from benchmarks.speed.timing import Times, interleaved, wait
+from benchmarks.speed.timing import interleaved, wait
 from maskbench.machine import keep_memory
 from maskbench.mask import Grid
 from maskbench.shape import step_flops
@@ -136,7 +137,7 @@ def one(
                     "images_per_s": round(setting.batch * setting.steps / median, 2),
                     "gflops_per_s": round(whole / median / 1e9, 1),
                     "of_products": round(whole / median / peak, 3),
-                    **_ratios(times, key, [*own, *foreign], precisions),
+                    **ratios(times, key, [*own, *foreign], precisions),
                     "first_loss": round(told.get(key, told[f"{OURS} {precision}"]), 4),
                     "compilation_s": round(compiling[precision], 1) if name == COMPILED else None,
                 }
@@ -145,58 +146,38 @@ def one(
     return rows
 
 
-def _ratios(
-    times: dict[str, Times], key: str, found: Sequence[str], precisions: Sequence[str]
-) -> dict[str, Any]:
-    """How many times as fast as the plain one and as the fastest peer, by medians of rounds.
-
-    The range is that of the last one, over rounds.
-    """
-    precision = key.rpartition(" ")[2]
-    peers_ = [name for name in found if name in PEERS] or [PLAIN]
-    here = min((times[f"{name} {precision}"] for name in peers_), key=lambda t: t.median)
-    best = min(
-        (times[f"{name} {p}"] for name in peers_ for p in precisions), key=lambda t: t.median
-    )
-    plain = times[f"{PLAIN} {precision}"]
-    return {
-        "to_textbook": round(plain.over(times[key])[0], 3),
-        "to_peer": round(here.over(times[key])[0], 3),
-        "to_peer_any_precision": round(best.over(times[key])[0], 3),
-        "range": [round(r, 3) for r in best.over(times[key])[1:]],
-    }
-
-
-def fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products run on hardware made for them."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+def fast_bfloat16() -> bool:
+    """Whether this CPU has products for bfloat16."""
     try:
         return "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="ascii")
     except OSError:
         return False
 
 
-def measure(quick: bool = False) -> dict[str, Any]:
-    """All settings.
+def measure(
+    quick: bool = False,
+    only: str | None = None,
+    so_far: Callable[[show.Found], object] = show.nothing,
+) -> dict[str, Any]:
+    """All settings, or the one that is named.
 
     Args:
         quick: The small setting alone, fewer rounds, no other library: what CI looks at.
+        only: A setting's name.
+        so_far: Is given what is known after every setting.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precisions = ["fp32", "bf16"] if fast_bfloat16(device) else ["fp32"]
-    settings = (
-        [replace(SMALL, batch=64)]
-        if quick
-        else [SMALL, BASE, *([LARGE] if device.type == "cuda" else [])]
-    )
-    rows = []
-    if device.type == "cuda":
-        settings = [replace(each, batch=32 * each.batch, steps=10) for each in settings]
+    if torch.cuda.is_available():
+        return gpu.measure(quick, only, so_far)
+    device = torch.device("cpu")
+    precisions = ["fp32", "bf16"] if fast_bfloat16() else ["fp32"]
+    everything = [replace(SMALL, batch=64)] if quick else [SMALL, BASE]
+    settings = show.picked({each.name: each for each in everything}, only)
+    found: dict[str, Any] = {"device": str(device), "batches": {}, "rows": []}
     for setting in settings:
-        rows += one(setting, device, precisions, 5, others=not quick)
-    batches = {each.name: each.batch for each in settings}
-    return {"device": str(device), "batches": batches, "rows": rows}
+        found["batches"][setting.name] = setting.batch
+        found["rows"] += one(setting, device, precisions, 5, others=not quick)
+        so_far(found)
+    return found
 
 
 if __name__ == "__main__":

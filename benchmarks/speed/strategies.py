@@ -7,7 +7,7 @@ is inside ``maskbench.train``) of ``random`` and of another strategy in turn, on
 Two jobs exist at a time: all of them at ViT-B would not fit into the memory of a small machine.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -78,9 +78,21 @@ def _flops(job: Job) -> int:
 
 
 def one(
-    model: str, rounds: int, device: torch.device, names: Sequence[str]
+    model: str,
+    rounds: int,
+    device: torch.device,
+    names: Sequence[str],
+    each: Callable[[dict[str, Any]], object] = show.tell,
 ) -> list[dict[str, Any]]:
-    """Rows of one model, a strategy each; ``random`` comes first."""
+    """Rows of one model, a strategy each; ``random`` comes first.
+
+    Args:
+        model: A setting's name.
+        rounds: How often a strategy and ``random`` take turns.
+        device: Where.
+        names: Strategies.
+        each: Is given every row as soon as it is known.
+    """
     setting = SETTINGS[model]
     if device.type == "cuda":
         setting = replace(setting, batch=16 * setting.batch, steps=4)
@@ -106,6 +118,7 @@ def one(
                 "time_over_flops": round(ratio / predicted, 3),
             }
         )
+        each(rows[-1])
     return rows
 
 
@@ -113,17 +126,37 @@ def _job(setting: Setting, name: str, device: torch.device) -> Job:
     return job_of(registry.load(name)(), setting.shape, setting.batch, device)
 
 
-def measure(quick: bool = False) -> dict[str, Any]:
-    """All settings; the micro one alone where it is to be quick."""
+def measure(
+    quick: bool = False,
+    only: str | None = None,
+    so_far: Callable[[show.Found], object] = show.nothing,
+) -> dict[str, Any]:
+    """All settings; the micro one alone where it is to be quick.
+
+    Args:
+        quick: Fewer rounds and settings.
+        only: A setting's name.
+        so_far: Is given what is known after every strategy.
+    """
     keep_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     names = sorted((entry.name for entry in registry.entries()), key=lambda name: name != RANDOM)
-    rows = one("micro", 3 if quick else 7, device, names)
+    plans: dict[str, tuple[str, int, Sequence[str]]]
+    plans = {"micro": ("micro", 3 if quick else 7, names)}
     if not quick:
-        rows += one("small", 5, device, CLMAE) + one("vit_base", 2, device, names)
+        plans |= {"small": ("small", 5, CLMAE), "vit_base": ("vit_base", 2, names)}
     scale = 16 if device.type == "cuda" else 1
-    batches = {name: scale * setting.batch for name, setting in SETTINGS.items()}
-    return {"device": str(device), "batches": batches, "rows": rows}
+    found: dict[str, Any] = {"device": str(device), "batches": {}, "rows": []}
+
+    def each(row: dict[str, Any]) -> None:
+        show.tell(row)
+        found["rows"].append(row)
+        so_far(found)
+
+    for model, rounds, of in show.picked(plans, only):
+        found["batches"][model] = scale * SETTINGS[model].batch
+        one(model, rounds, device, of, each)
+    return found
 
 
 if __name__ == "__main__":
