@@ -45,3 +45,12 @@ class Care:
         if pieces < 1:
             raise UsageError(f"--accumulate {pieces}: choose at least 1.")
         return cls(float(found.amount), int(skip[1] or 0), pieces, moments)
+
+    def words(self) -> tuple[str, ...]:
+        """The options of ``maskbench run`` that ask for this care."""
+        return (
+            *("--checkpoint-every", f"{self.every:g}s"),
+            *("--on-nonfinite", f"skip:{self.skips}" if self.skips else "stop"),
+            *("--accumulate", str(self.pieces)),
+            "--moments" if self.moments else "--no-moments",
+        )

@@ -6,7 +6,6 @@ import sys
 import typer
 
 from maskbench.cli import (
-    benchmark,
     check,
     compare,
     ls,
@@ -16,6 +15,7 @@ from maskbench.cli import (
     reproduce,
     run,
     show,
+    status,
     tune,
 )
 from maskbench.cli.errors import guarded
@@ -50,7 +50,7 @@ def root(
 
 
 app.command("run")(run.run)
-app.command("status")(benchmark.status)
+app.command("status")(status.status)
 app.command("tune")(tune.tune)
 app.command("probe")(probe.probe)
 app.command("masks")(masks.masks)

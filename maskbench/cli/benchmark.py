@@ -1,14 +1,12 @@
-"""``maskbench run BENCHMARK`` and ``maskbench status``: many runs, planned by a file."""
+"""``maskbench run BENCHMARK``: many runs, planned by a file."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-
-from maskbench.cli import options
 
 if TYPE_CHECKING:
     from maskbench.benchmark.carry import Carried
@@ -178,8 +176,38 @@ def _figure(
 
 
 def _on_slurm(plan: "Plan", place: "Place", way: Way) -> "Carried | None":
-    """Submit what is not finished; wait for it, or say how to look."""
-    raise NotImplementedError
+    """Submit what is not finished; wait for it, or say how to look and return None."""
+    from maskbench.benchmark import slurm
+    from maskbench.benchmark.carry import Carried
+    from maskbench.benchmark.states import FINISHED, queued, states
+    from maskbench.cli import benched, render
+
+    asked, kept = slurm.Slurm.parse(way.slurm), str(place.version(plan).absolute())
+    out = str(place.store.root.absolute())
+    launches = [
+        slurm.Launch(one.name, ("run", kept, "--only", one.name, "--out", out, *way.care.words()))
+        for one in states(plan, place)
+        if one.state != FINISHED
+    ]
+    if launches:
+        made = slurm.submit(launches, asked, place.logs)
+        new = sum(one.new for one in made)
+        render.say(f"slurm  {new} runs submitted, {len(made) - new} had a job already")
+        if not way.wait:
+            render.say("       'maskbench status' says how far they are; the same command compares")
+            return None
+        with benched.watched(plan.name) as watch:
+            slurm.wait(place.logs, lambda jobs: watch(queued(states(plan, place), jobs)))
+    ends = slurm.outcomes(place.logs)
+    left = [one.name for one in states(plan, place) if one.state != FINISHED]
+    return Carried({name: _ended(ends[name]) for name in left if name in ends})
+
+
+def _ended(told: dict[str, Any]) -> str:
+    """How a job's process ended, in words."""
+    said = " ".join(str(told.get("said", "")).split())
+    where = f"exit code {told.get('code')} in job {told.get('job')} on {told.get('host')}"
+    return f"{said[-400:]} ({where})" if said else where
 
 
 def rehearse(asked: "Asked", way: Way) -> None:
@@ -247,49 +275,3 @@ def one_of(benchmark: str, name: str, out: Path, care: "Care", **given: Any) -> 
         result = run(laid.request, Store(out), progress, care=care, benchmark=plan.origin(name))
     if os.environ.get("RANK", "0") == "0":
         render.run_table(result.folder, result.record, reused=result.reused)
-
-
-def status(
-    benchmark: Annotated[str, typer.Argument(help="A shipped benchmark, or FILE.toml.")],
-    tier: options.Tier = None,
-    out: options.StoreDir = Path("runs"),
-    as_json: options.AsJson = False,
-    debug: options.Debug = False,
-) -> None:
-    """How far a benchmark is: every run, from its folder, wherever it is carried out.
-
-    Examples:
-      maskbench status quickstart
-      maskbench status my-benchmark.toml --out /scratch/runs --json
-    """
-    from maskbench.benchmark.layout import Place
-    from maskbench.benchmark.reading import located
-    from maskbench.benchmark.states import states
-    from maskbench.cli import benched, render
-    from maskbench.errors import UsageError
-    from maskbench.results import Store
-
-    store = Store(out)
-    name = _name(located(benchmark), tier)
-    place = Place(store, name)
-    plan = place.plan()
-    if plan is None:
-        raise UsageError(
-            f"{name} was not begun in {out}/: 'maskbench run {benchmark}' begins it, --dry-run "
-            "says what it would take."
-        )
-    now = states(plan, place)
-    benched.states(name, now, as_json=as_json)
-    if not as_json and any(one.left for one in now):
-        render.say(f"'maskbench run {benchmark}' goes on with what is not finished.")
-
-
-def _name(path: Path, tier: str | None) -> str:
-    """What a benchmark is called in a store."""
-    from maskbench import strict
-    from maskbench.benchmark.reading import REMEDY, is_figure
-    from maskbench.benchmark.schema import Benchmark
-
-    if not is_figure(path):
-        tier = tier or strict.read(path, Benchmark, REMEDY).tier
-    return f"{path.stem}@{tier}" if tier else path.stem
