@@ -21,6 +21,9 @@ FINISHING_S = 300.0
 """Seconds that Weights & Biases may take to send the rest."""
 
 Say = Callable[[str], None]
+Errors = tuple[type[BaseException], ...]
+RAISED: Errors = (Exception, SystemExit)
+"""A stranger's library may raise anything."""
 
 
 class Tracker(Protocol):
@@ -149,18 +152,14 @@ class Trackers:
 
         Nothing is told to whom nobody told a beginning.
         """
-        self._each(lambda tracker: tracker.end(record), KeyboardInterrupt)
+        self._each(lambda tracker: tracker.end(record), (*RAISED, KeyboardInterrupt))
         self._told = {}
 
-    def _each(self, tell: Callable[[Tracker], None], *more: type[BaseException]) -> None:
+    def _each(self, tell: Callable[[Tracker], None], caught: Errors = RAISED) -> None:
         for name, tracker in list(self._told.items()):
             try:
                 tell(tracker)
-            except (
-                Exception,
-                SystemExit,
-                *more,
-            ) as error:  # a stranger's library may raise anything
+            except caught as error:
                 del self._told[name]
                 what = (str(error).strip() or "it does not say why").splitlines()[0][:300]
                 self._say(
