@@ -74,12 +74,13 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of Weights & Biases, wherever ``WANDB_MODE`` and its other variables say.
 
-    Beside the numbers nothing is sent: no host, user, path, code, console or usage of the machine.
+    Settings and numbers are sent, but no host, user, path, code, console or usage of the machine.
     """
 
     SETTINGS: ClassVar[dict[str, Any]] = {
         "reinit": "create_new",  # somebody's own run in this process stays as it is
         "console": "off",
+        "host": "-",
         "silent": True,
         "disable_git": True,
         "disable_code": True,

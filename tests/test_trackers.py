@@ -3,6 +3,8 @@
 import json
 import math
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -182,7 +184,7 @@ def values(items: Any) -> dict[str, Any]:
 def test_tensorboard_shows_every_line(pictures: Path, tmp_path: Path) -> None:
     """And the encoder is equal, to the bit, to that of a run that tells nobody."""
     plain, told = (
-        go(tmp_path / root, pictures, *track, strategy="clmae")
+        go(tmp_path / root, pictures, *track, strategy="hpm")
         for root, track in (("a", ()), ("b", ("tensorboard",)))
     )
     shown(told.folder)
@@ -215,7 +217,10 @@ def test_wandb_offline_holds_config_history_and_summary(pictures: Path, tmp_path
     assert header.run_id.startswith(record["id"])
     private = [path for path in told.folder.rglob("*") if path.name == "wandb-metadata.json"]
     assert not private
-    assert (header.host, header.git.remote_url) == ("", "")
+    assert (header.host, header.git.remote_url) == ("-", "")
+    (sent,) = told.folder.glob("wandb/offline-run-*/run-*.wandb")
+    assert str(tmp_path).encode() not in sent.read_bytes()
+    assert not list((sent.parent / "files").iterdir())
 
 
 def test_stopped_and_resumed_is_one_run_of_each(
@@ -280,6 +285,40 @@ def test_a_tracker_that_raises_is_said_once(
     assert names == ["begin", *["row"] * 8, "end"]
     assert [what for name, what in good.calls if name == "row"] == read_metrics(result.folder)
     assert [name for name, _ in bad.calls][-1] == raises
+
+
+def test_a_folder_that_cannot_be_written(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say = Notes()
+    monkeypatch.setattr(trackers.TensorBoard, "FOLDER", "settings.json")
+    assert go(tmp_path, pictures, "tensorboard", say=say).record["status"] == "finished"
+    assert say.said[0].startswith("tensorboard is not told any more (")
+
+
+def test_weights_and_biases_without_a_login(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is asked for a key, and the run finishes."""
+    say = Notes()
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert go(tmp_path, pictures, "wandb", say=say).record["status"] == "finished"
+    assert "wandb is not told any more" in say.said[0]
+
+
+@pytest.mark.slow
+def test_the_first_of_several_processes_tells(pictures: Path, tmp_path: Path) -> None:
+    words = ["run", "--strategy", "random", "--data", f"folder:{pictures}", "--budget", "2ep"]
+    words += ["--batch", "10", "--draws", "2", "--out", str(tmp_path), "--nproc", "2"]
+    command = [sys.executable, "-m", "maskbench", *words, "--track", "tensorboard,wandb"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "any more" not in done.stderr
+    (events,) = tmp_path.glob("*/tensorboard/events*")
+    shown(events.parents[1])
+    (_,) = tmp_path.glob("*/wandb/offline-run-*")
 
 
 def test_whoever_will_not_wait_at_the_end_has_a_finished_run(
