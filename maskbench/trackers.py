@@ -86,6 +86,7 @@ class WeightsAndBiases:
         "disable_code": True,
         "disable_job_creation": True,
         "finish_timeout": FINISHING_S,
+        "finish_timeout_raises": True,
         "x_disable_meta": True,
         "x_disable_stats": True,
         "x_disable_machine_info": True,
