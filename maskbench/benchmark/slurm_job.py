@@ -14,9 +14,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from maskbench.errors import INTERRUPTED, LOST, OK, STOPPED, StoreError
@@ -30,6 +31,8 @@ SAVING_S = 60.0
 """Seconds that a process may take to save; then it is killed, and its last checkpoint is used."""
 NOTICE_S = 10.0
 """Seconds after a stopped run in which a notice from Slurm may still come."""
+SOON_S = 0.5
+"""Seconds after the notice in which Slurm's own SIGTERM may come."""
 TOGETHER_S = 120.0
 """Seconds in which the first task of a job queues it up again, while the others wait."""
 TAIL = 2000
@@ -48,6 +51,7 @@ class Job:
         self.runs = [(name, list(words), str(logs)) for name, words, logs in runs]
         self.lost = lost
         self._child: _Child | None = None
+        self._told = False
 
     def __call__(self) -> list[str]:
         """Do all runs; a failed one does not keep the others from being done.
@@ -58,6 +62,7 @@ class Job:
         import submitit
 
         env = submitit.JobEnvironment()
+        signal.signal(signal.SIGTERM, self._heard)  # every process of the task gets it, too
         failed = []
         for name, words, logs in self.runs:
             code = self._run(env, words, Path(logs))
@@ -75,10 +80,13 @@ class Job:
         import submitit
 
         if self._child is not None:
-            code = self._child.stop()
+            code = self._child.stop(lambda: self._told)
             if code is not None:
                 self._child.tell(submitit.JobEnvironment(), code)
         return submitit.helpers.DelayedSubmission(Job(self.runs, self.lost))
+
+    def _heard(self, signum: int, frame: FrameType | None) -> None:
+        self._told = True
 
     def _run(self, env: Any, words: Sequence[str], logs: Path) -> int:
         """One run to its end; started again when a process of it is lost."""
@@ -154,10 +162,22 @@ class _Child:
             time.sleep(0.1)
         return code
 
-    def stop(self) -> int | None:
-        """Ask it to save and leave; its exit code, None if it had ended before."""
+    def stop(self, told: Callable[[], bool]) -> int | None:
+        """Ask it to save and leave, unless Slurm has asked it already: twice means "at once".
+
+        Args:
+            told: Whether SIGTERM has come to the whole task.
+
+        Returns:
+            Its exit code; None if it had ended before.
+        """
         if self._ended() is not None:
             return None
+        begun = time.monotonic()
+        while time.monotonic() < begun + (NOTICE_S if told() else SOON_S):
+            if (code := self._ended()) is not None:
+                return code
+            time.sleep(0.1)
         self._process.send_signal(signal.SIGTERM)
         stop = time.monotonic() + SAVING_S
         while (code := self._ended()) is None:
