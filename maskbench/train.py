@@ -20,7 +20,7 @@ from maskbench.strategy import Context, Outcome
 
 LOGS_PER_RUN = 200
 COMPILING = {"cuda": 2}
-"""How many first steps with a number of hidden patches compile: 1 elsewhere; then graphs follow."""
+"""First steps that compile for every number of hidden patches: two on a GPU, elsewhere one."""
 
 Forward = Callable[[Tensor, Mask], Outcome]
 Log = Callable[[Mapping[str, Any]], None]
