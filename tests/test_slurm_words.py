@@ -41,7 +41,7 @@ def test_times(text: str, minutes: int) -> None:
         ("time=02:00", "HH:MM:SS"),
         ("time=0", "from 1 minute to 365 days"),
         ("time=400d", "from 1 minute to 365 days"),
-        ("time=1", "asked to save 90 s before the end"),
+        ("time=1", "notice=90: runs are asked"),
         ("mem=lots", "write MiB (4000), 500M, 64G or 1T"),
     ],
 )
@@ -74,6 +74,7 @@ def test_what_slurm_is_told() -> None:
         },
     }
     assert Slurm.parse("") == Slurm()
+    assert Slurm().parameters()["time"] == 60  # submitit's own default would be five minutes
 
 
 @pytest.fixture
@@ -261,6 +262,17 @@ def test_lost_processes_start_again_others_do_not(
     told = outcomes(tmp_path)["one"]
     assert (told["code"], told["job"], told["host"]) == (code, "7_1", "n1")
     assert told["said"] == ("because\n" if code == 4 else "")
+
+
+def test_a_failed_run_does_not_keep_the_others_of_its_job_from_being_done(
+    job: Any, tmp_path: Path
+) -> None:
+    one = job('[ "$3" = good ] || exit 4')
+    one.runs = [(name, [name], str(tmp_path / name)) for name in ("bad", "good", "worse")]
+    with pytest.raises(RuntimeError, match=r"bad: exit code 4, see .*; worse: exit code 4"):
+        one()
+    assert (tmp_path / "starts").read_text().count("x") == 3
+    assert json.loads((tmp_path / "good" / "ended-0.json").read_text())["code"] == 0
 
 
 def test_a_team_is_queued_again_as_a_whole(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
