@@ -121,6 +121,7 @@ class _Child:
     def __init__(self, env: Any, words: Sequence[str], logs: Path, lost: int) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self.logs, self.begun = logs, time.time()
+        self.code: int | None = None
         usr = getattr(signal, f"SIG{env.USR_SIG}")
         held = {signal.SIGTERM, usr}
         libc = ctypes.CDLL(None)
@@ -150,11 +151,16 @@ class _Child:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
 
     def _ended(self) -> int | None:
-        """As ``returncode``; None while it runs. Does not reap it."""
-        found = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if found is None:
-            return None
-        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        """As ``returncode``; None while it runs."""
+        if self.code is None:
+            pid = self._process.pid
+            found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is not None:
+                own = found.si_code == os.CLD_EXITED
+                self.code = self._process.returncode = found.si_status * (1 if own else -1)
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+        return self.code
 
     def wait(self) -> int:
         """Until it has ended; its exit code, or minus the signal that ended it."""
