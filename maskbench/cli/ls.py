@@ -9,7 +9,7 @@ import typer
 from maskbench.cli.options import AsJson, Debug, StoreDir
 from maskbench.errors import UsageError, unknown
 
-IN_THE_NAME = ("strategy", "model", "budget", "seed", "folder")
+IN_THE_NAME = ("strategy", "model", "budget", "seed", "folder", "file")
 """What a run's name says already; left out of the table, not of the JSON."""
 
 
