@@ -97,10 +97,12 @@ def said(*words: str) -> str:
     return done.stdout.strip()
 
 
-def until(true: Callable[[], object], seconds: float = 90) -> None:
+def until(
+    true: Callable[[], object], seconds: float = 120, tell: Callable[[], object] = str
+) -> None:
     stop = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < stop, f"not within {seconds} s"
+        assert time.monotonic() < stop, f"not within {seconds} s: {tell()}"
         time.sleep(0.1)
 
 

@@ -65,6 +65,14 @@ def trains(lab: Path, out: str) -> None:
     until(lambda: any(path.stat().st_size for path in (lab / out).glob("*/metrics.jsonl")), 120)
 
 
+def waits(logs: Path) -> None:
+    """Until all jobs have been queued again."""
+    until(
+        lambda: all(state.startswith("requeued") for state in states(logs).values()),
+        tell=lambda: (states(logs), outcomes(logs)),
+    )
+
+
 def here(whole: Launch, *more: str) -> None:
     """The same without Slurm."""
     words = [sys.executable, "-m", "maskbench", *whole.words, *more]
@@ -119,13 +127,14 @@ def test_stopped_killed_and_cancelled_runs_end_as_if_nothing_was(lab: Path) -> N
     logs = lab / "logs-b"
     better, notice = (launch(lab, n, out=n, **SELDOM) for n in ("better", "notice"))
     killed, cancelled = (launch(lab, n, out=n) for n in ("killed", "cancelled"))
-    _, asked = submit([better, notice], Slurm.parse(ONE), logs)
+    preempted, asked = submit([better, notice], Slurm.parse(ONE), logs)
     trains(lab, "better")
     trains(lab, "notice")
     said("scancel", "--signal", "TERM", asked.job)
     said("scancel", "--signal", "USR2", asked.job)
-    said("sbatch", "-p", "high", "-N2", "-o", "/dev/null", "--wrap", "sleep 1")
-    until(lambda: set(states(logs).values()) == {"requeued"})
+    node = said("squeue", "-h", "-j", preempted.job, "-o", "%N")
+    said("sbatch", "-p", "high", "-w", node, "-o", "/dev/null", "--wrap", "sleep 1")
+    waits(logs)
     managed("scancel", "--partition", "high")
     wait(logs, hurry, every=0.5)
     assert {one["restart"] for one in outcomes(logs).values()} == {1}
@@ -152,12 +161,13 @@ def test_a_team_that_loses_a_process_and_then_a_node(lab: Path) -> None:
     submit([launch(lab, "team", 5)], Slurm.parse(TWO), logs)
     begun(lab, 5)
     os.kill(child(logs, "team", rank=1), signal.SIGKILL)
-    until(lambda: states(logs)["team"].startswith("requeued"))
+    waits(logs)
     hurry()
     until(lambda: len(record(lab, 5)["provenance"]["resumed"]) == 1)
     said("scontrol", "update", "nodename=n2", "state=down", "reason=tested")
-    until(lambda: states(logs)["team"].startswith("requeued"))
-    until(lambda: managed("scontrol", "update", "nodename=n2", "state=resume"))
+    waits(logs)
+    managed("scontrol", "update", "nodename=n2", "state=resume")  # or it has come back by itself
+    until(lambda: "down" not in said("sinfo", "-h", "-n", "n2", "-o", "%T"))
     wait(logs, hurry, every=0.5)
     told = record(lab, 5)
     assert (told["status"], len(told["provenance"]["resumed"])) == ("finished", 2)

@@ -35,7 +35,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         path.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(path))
         monkeypatch.setattr(submitit, "JobEnvironment", lambda: who or env())
-        for name in ("PAUSE_S", "NOTICE_S", "TOGETHER_S", "SOON_S"):
+        for name in ("PAUSE_S", "NOTICE_S", "TOGETHER_S"):
             monkeypatch.setattr(slurm_job, name, 0.01)
         (tmp_path / "jobs.json").write_text(
             json.dumps({"jobs": {"one": {"id": "7_1", "job": "j", "index": "1"}}})
@@ -100,18 +100,27 @@ def test_a_team_is_queued_again_as_a_whole(job: Any, monkeypatch: pytest.MonkeyP
     assert made == [1]
 
 
+ASKED = """
+import signal, sys, time
+asked = []
+signal.signal(signal.SIGUSR1, lambda *_: asked.append(print("asked", flush=True)))
+while not asked:
+    time.sleep(0.05)
+time.sleep(0.5)
+sys.exit(143)
+"""
+
+
 @pytest.mark.parametrize("by_slurm", [False, True])
 def test_a_notice_asks_once(job: Any, tmp_path: Path, by_slurm: bool) -> None:
     """The process is told by the job, or has been by Slurm; twice would mean "at once"."""
-    one = job("trap 'echo asked; exit 143' TERM\ntouch ready\nwhile :; do sleep 0.05; done")
-    if by_slurm:
-        slurm_job.NOTICE_S = 20.0
+    (tmp_path / "asked.py").write_text(ASKED)
+    one = job(f"exec {sys.executable} asked.py")
 
     def notice(signum: int, frame: Any) -> None:
-        child = one._child._process
-        if by_slurm:
+        for _ in range(2 if by_slurm else 0):  # to every process of the job, and twice
+            os.kill(one._child._process.pid, signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(child.pid, signal.SIGTERM)
         one.checkpoint()
         raise SystemExit
 

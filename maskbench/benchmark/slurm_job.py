@@ -2,8 +2,8 @@
 
 A job is words alone, so that what waits in the queue survives an update of the code. In every task
 of the job one process is started per run; those of several tasks are one team. Slurm's notice that
-the job must go (SIGUSR2, by submitit) becomes SIGTERM for the process, which saves at the end of
-its step; then the job queues up again, and its second attempt goes on from there.
+the job must go (SIGUSR2 by submitit, or SIGTERM) becomes SIGUSR1 for the process, which saves at
+the end of its step; then the job queues up again, and its second attempt goes on from there.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -31,10 +31,13 @@ SAVING_S = 60.0
 """Seconds that a process may take to save; then it is killed, and its last checkpoint is used."""
 NOTICE_S = 10.0
 """Seconds after a stopped run in which a notice from Slurm may still come."""
-SOON_S = 0.5
-"""Seconds after the notice in which Slurm's own SIGTERM may come."""
 TOGETHER_S = 120.0
 """Seconds in which the first task of a job queues it up again, while the others wait."""
+STOPPING = (
+    *(INTERRUPTED, STOPPED),
+    *(-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1, -signal.SIGHUP),
+)
+"""How a process ends that was asked to stop."""
 TAIL = 2000
 """Bytes of a log that are kept as the reason."""
 
@@ -51,7 +54,6 @@ class Job:
         self.runs = [(name, list(words), str(logs)) for name, words, logs in runs]
         self.lost = lost
         self._child: _Child | None = None
-        self._told = False
 
     def __call__(self) -> list[str]:
         """Do all runs; a failed one does not keep the others from being done.
@@ -62,11 +64,11 @@ class Job:
         import submitit
 
         env = submitit.JobEnvironment()
-        signal.signal(signal.SIGTERM, self._heard)  # every process of the task gets it, too
+        signal.signal(signal.SIGTERM, self._heard)
         failed = []
         for name, words, logs in self.runs:
             code = self._run(env, words, Path(logs))
-            if code in (INTERRUPTED, STOPPED, -signal.SIGTERM, -signal.SIGINT):
+            if code in STOPPING:
                 self._leave(env, NOTICE_S)
                 raise RuntimeError(f"{name} was stopped (exit code {code}). Launch it again.")
             if code != OK:
@@ -80,13 +82,14 @@ class Job:
         import submitit
 
         if self._child is not None:
-            code = self._child.stop(lambda: self._told)
+            code = self._child.stop()
             if code is not None:
                 self._child.tell(submitit.JobEnvironment(), code)
         return submitit.helpers.DelayedSubmission(Job(self.runs, self.lost))
 
     def _heard(self, signum: int, frame: FrameType | None) -> None:
-        self._told = True
+        if self._child is not None:
+            self._child.ask()
 
     def _run(self, env: Any, words: Sequence[str], logs: Path) -> int:
         """One run to its end; started again when a process of it is lost."""
@@ -94,7 +97,7 @@ class Job:
             self._child = _Child(env, words, logs, self.lost)
             code = self._child.wait()
             self._child.tell(env, code)
-            gone = code == LOST or (code < 0 and code not in (-signal.SIGTERM, -signal.SIGINT))
+            gone = code == LOST or (code < 0 and code not in STOPPING)
             if not gone or self.lost >= RETRIES:
                 return code
             pause = PAUSE_S * 2**self.lost
@@ -122,22 +125,22 @@ class _Child:
         logs.mkdir(parents=True, exist_ok=True)
         self.logs, self.begun = logs, time.time()
         self.code: int | None = None
-        usr = getattr(signal, f"SIG{env.USR_SIG}")
-        held = {signal.SIGTERM, usr}
+        self.asked = False
+        self._asking = signal.SIGHUP if env.USR_SIG == "USR1" else signal.SIGUSR1
+        notice = getattr(signal, f"SIG{env.USR_SIG}")
         libc = ctypes.CDLL(None)
 
         def before() -> None:
-            """In the child: submitit's handlers are not its own, nor is Slurm's notice."""
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(usr, signal.SIG_IGN)
+            """In the child, where SIGTERM stays blocked, and is ``ask``'s to pass on."""
+            signal.signal(notice, signal.SIG_IGN)
             with suppress(OSError, AttributeError):
-                libc.prctl(1, signal.SIGTERM)  # asked to stop when the task dies (on Linux)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+                libc.prctl(1, self._asking)  # when the task dies (on Linux)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {notice})
 
         with (logs / f"rank-{env.global_rank}.log").open("ab") as log:
             log.write(_heading(env).encode())
             log.flush()
-            signal.pthread_sigmask(signal.SIG_BLOCK, held)
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, notice})
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - this Python, this program
                     [sys.executable, "-m", "maskbench", *words],
@@ -148,7 +151,7 @@ class _Child:
                     preexec_fn=before,  # noqa: PLW1509 - a task of one thread
                 )
             finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _ended(self) -> int | None:
         """As ``returncode``; None while it runs."""
@@ -168,23 +171,21 @@ class _Child:
             time.sleep(0.1)
         return code
 
-    def stop(self, told: Callable[[], bool]) -> int | None:
-        """Ask it to save and leave, unless Slurm has asked it already: twice means "at once".
+    def ask(self) -> None:
+        """Ask it to save and leave; once, since a second time means "at once".
 
-        Args:
-            told: Whether SIGTERM has come to the whole task.
-
-        Returns:
-            Its exit code; None if it had ended before.
+        Slurm sends SIGTERM to every process of a job, and sends it twice: so this process is deaf
+        to it, and is asked from here.
         """
+        if not self.asked and self._ended() is None:
+            self.asked = True
+            self._process.send_signal(self._asking)
+
+    def stop(self) -> int | None:
+        """Ask it, and wait until it has left; its exit code, None if it had ended before."""
         if self._ended() is not None:
             return None
-        begun = time.monotonic()
-        while time.monotonic() < begun + (NOTICE_S if told() else SOON_S):
-            if (code := self._ended()) is not None:
-                return code
-            time.sleep(0.1)
-        self._process.send_signal(signal.SIGTERM)
+        self.ask()
         stop = time.monotonic() + SAVING_S
         while (code := self._ended()) is None:
             if time.monotonic() > stop:
