@@ -1,15 +1,18 @@
 """How a run is looked after; nothing here changes what it computes."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from maskbench import trackers
 from maskbench.budget import Budget
 from maskbench.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Care:
-    """Checkpoints, and what happens when a number is not finite.
+    """Checkpoints, what happens when a number is not finite, and who else is told the numbers.
 
     Args:
         every: Seconds between two checkpoints.
@@ -17,19 +20,30 @@ class Care:
         pieces: Into how many pieces a batch is cut to save memory.
         moments: Whether the model and the strategy are kept as they were at every look at the
             masks, so that ``maskbench masks`` can mask other images.
+        track: Trackers that are told the run's numbers, too.
     """
 
     every: float = 600.0
     skips: int = 0
     pieces: int = 1
     moments: bool = True
+    track: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, every: str, on_nonfinite: str, pieces: int = 1, *, moments: bool = True) -> "Care":
-        """From what ``--checkpoint-every``, ``--on-nonfinite`` and ``--accumulate`` take.
+    def of(
+        cls,
+        every: str,
+        on_nonfinite: str,
+        pieces: int = 1,
+        *,
+        moments: bool = True,
+        track: str = "",
+    ) -> "Care":
+        """From what ``--checkpoint-every``, ``--on-nonfinite``, ``--accumulate``, ... take.
 
         Raises:
-            UsageError: No time, neither ``stop`` nor ``skip:K``, or less than one piece.
+            UsageError: No time, neither ``stop`` nor ``skip:K``, less than one piece, or a tracker
+                that is not known or not installed.
         """
         try:
             found = Budget.parse(every)
@@ -44,7 +58,12 @@ class Care:
             )
         if pieces < 1:
             raise UsageError(f"--accumulate {pieces}: choose at least 1.")
-        return cls(float(found.amount), int(skip[1] or 0), pieces, moments)
+        return cls(float(found.amount), int(skip[1] or 0), pieces, moments, trackers.named(track))
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> "Care":
+        """From its fields as JSON has them, where a tuple is a list."""
+        return cls(**{**told, "track": tuple(told.get("track", ()))})
 
     def words(self) -> tuple[str, ...]:
         """The options of ``maskbench run`` that ask for this care."""
@@ -53,4 +72,5 @@ class Care:
             *("--on-nonfinite", f"skip:{self.skips}" if self.skips else "stop"),
             *("--accumulate", str(self.pieces)),
             "--moments" if self.moments else "--no-moments",
+            *(("--track", ",".join(self.track)) if self.track else ()),
         )

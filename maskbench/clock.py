@@ -7,7 +7,7 @@ from typing import Any
 
 SETUP = "setup"
 OFF = ("paused", "checkpoint", "probes")
-"""Looking at masks and probing during training, saving, probing at the end: never on the clock."""
+"""Looking at masks, probing and telling trackers during training, saving, probing at the end."""
 PARTS = (SETUP, "data", "step", "strategy", "compilation", *OFF)
 
 

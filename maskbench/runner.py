@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from maskbench import results, team
+from maskbench import results, team, trackers
 from maskbench.care import Care
 from maskbench.checkpoint import State
 from maskbench.errors import (
@@ -94,6 +94,7 @@ def run(
         MaskbenchError: With what happened, where, and what to do; the record says so too.
     """
     keep_memory()
+    trackers.check(care.track)
     with Signals() as signals:
         try:
             planned = resolve(request, store, progress)
@@ -147,8 +148,10 @@ def finish(session: Session, state: State | None) -> Result:
     except BaseException as caught:
         error = explained(caught, folder)
         close(folder, record, STATUS.get(type(error), "failed"), str(error))
+        session.trackers.end(record)
         raise error from caught
     close(folder, record, "finished")
+    session.trackers.end(record)
     team.meet()
     return Result(folder, results.read_record(folder), reused=False)
 

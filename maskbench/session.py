@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from maskbench import results, team
+from maskbench import results, team, trackers
 from maskbench.care import Care
 from maskbench.checkpoint import MOMENTS, Checkpoints, State, parse
 from maskbench.errors import DataError, DivergedError, StoreError
@@ -64,6 +64,7 @@ class Session:
         self.guard = Guard(job, care.skips, self._diagnosed)
         self.checkpoints = Checkpoints(folder)
         self.metrics: MetricsFile | None = None
+        self.trackers = trackers.made(care.track if team.first() else (), progress.note)
         self._kept = 0
         self._saved_at, self._saved_step = time.monotonic(), -1
         job.model.pieces = care.pieces
@@ -128,6 +129,7 @@ class Session:
         if team.first():
             self.metrics = MetricsFile(self.folder / results.METRICS, self._kept)
             self.moments.forget(self.job.pace.steps)
+            self.trackers.begin(self.record, self.folder, self.job.pace.steps)
         team.meet()
         job, budget = self.job, self.planned.budget
         whole, unit = (job.plan.images, "images") if self._counted else (100, f"% of {budget}")
@@ -184,9 +186,16 @@ class Session:
         if self.metrics:
             times = {"seconds": round(seconds, 3), "images_per_s": round(speed, 1)}
             self.metrics.append({**row, **times})
+            self._track({**row, **times})
         self.record["ledger"] = now
         done = row["images"] if self._counted else int(100 * row["progress"])
         self.progress.advance(done, loss=row["loss"], speed=speed)
+
+    def _track(self, row: Mapping[str, Any]) -> None:
+        """Off the clock; on a GPU, whoever writes a line has waited for the device."""
+        if self.trackers:
+            with self.job.clock.on("paused"):
+                self.trackers.row(row)
 
     def _diagnosed(self, diagnosis: Mapping[str, Any]) -> None:
         if team.first():

@@ -21,7 +21,7 @@ RANKS = [
         *("clock", "machine", "files", "shown", "signals", "team", "checkpoint", "trust", "record"),
         *("statistics", "strict"),
     ],
-    ["model", "spec", "provenance", "pace", "metrics", "launch", "analysis"],
+    ["model", "spec", "provenance", "pace", "metrics", "launch", "analysis", "trackers"],
     ["context", "tuning", "lock", "care"],
     ["strategy"],
     ["compose"],
@@ -61,12 +61,14 @@ ONLY = {
     },
     "matplotlib": {"figures/canvas.py"},
     "seaborn": {"figures"},
+    "tensorboard": {"trackers.py"},
+    "wandb": {"trackers.py"},
     "timm": {"model.py", "probes/library.py", "probes/recipes.py"},
 }
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",
     "machine", "care", "signals", "files", "trust", "record", "statistics",
-    "analysis", "reproduce", "shown", "strict", "benchmark",
+    "analysis", "reproduce", "shown", "strict", "benchmark", "trackers",
 ]  # fmt: skip
 
 
@@ -144,12 +146,15 @@ def test_no_torch_at_module_level_where_starting_must_be_fast() -> None:
     assert not offenders
 
 
-@pytest.mark.parametrize("words", [["--help"], ["ls", "strategies"], ["ls", "--json"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["run", "--help"], ["ls", "strategies"], ["ls", "--json"]]
+)
 def test_starting_does_not_import_torch(words: list[str], tmp_path: Path) -> None:
     code = (
         "import sys; from maskbench.cli import app\n"
         "try: app()\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'timm', 'pandas', 'matplotlib', 'sklearn', 'statsmodels'}\n"
+        "heavy |= {'tensorboard', 'wandb'}\n"
         "heavy &= set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )

@@ -43,7 +43,7 @@ def carried_out(told: dict[str, Any], store: Store) -> dict[str, Any]:
             Request(**told["request"]),
             store,
             Written(),
-            care=Care(**told["care"]),
+            care=Care.read(told["care"]),
             benchmark=told["origin"],
         )
     except MaskbenchError as error:

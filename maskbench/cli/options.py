@@ -103,6 +103,15 @@ Moments = Annotated[
         rich_help_panel=_MACHINE,
     ),
 ]
+Track = Annotated[
+    str,
+    typer.Option(
+        metavar="NAMES",
+        help="Tell the numbers to tensorboard, wandb, or both (tensorboard,wandb), too: "
+        "pip install 'maskbench[wandb]'.",
+        rich_help_panel=_MACHINE,
+    ),
+]
 Processes = Annotated[
     int,
     typer.Option(

@@ -21,7 +21,7 @@ OF_BENCHMARKS = ("tier", "jobs", "pack", "only", "launch", "slurm", "wait", "rep
 """Parameters that only mean something with a benchmark."""
 OF_BOTH = (
     "benchmark", "out", "dry_run", "as_json", "debug", "data", "model", "budget",
-    "checkpoint_every", "on_nonfinite", "accumulate", "moments",
+    "checkpoint_every", "on_nonfinite", "accumulate", "moments", "track",
 )  # fmt: skip
 """Parameters that mean something with a benchmark, too; the rest stands in its file."""
 
@@ -47,6 +47,7 @@ def run(
     on_nonfinite: options.OnNonfinite = "stop",
     accumulate: options.Accumulate = 1,
     moments: options.Moments = True,
+    track: options.Track = "",
     nproc: options.Processes = 1,
     as_json: options.AsJson = False,
     hidden: options.Hidden = None,
@@ -120,7 +121,7 @@ def run(
     if nproc != 1:
         _together(nproc)
     talks = os.environ.get("RANK", "0") == "0"
-    care = Care.of(checkpoint_every, on_nonfinite, accumulate, moments=moments)
+    care = Care.of(checkpoint_every, on_nonfinite, accumulate, moments=moments, track=track)
     with bars.watch() as progress:
         progress.message("starting (loading torch)")
         from maskbench.runner import run as carry_out
@@ -188,7 +189,9 @@ def _benchmark(context: typer.Context, told: dict[str, Any]) -> None:
     }
     changed["tier"] = told["tier"]
     care = Care.of(
-        told["checkpoint_every"], told["on_nonfinite"], told["accumulate"], moments=told["moments"]
+        *(told[name] for name in ("checkpoint_every", "on_nonfinite", "accumulate")),
+        moments=told["moments"],
+        track=told["track"],
     )
     if told["only"]:
         benchmark.one_of(told["benchmark"], told["only"], told["out"], care, **changed)
