@@ -64,7 +64,12 @@ def _named(entry: Entry, runs: Sequence[Run]) -> str:
 
 
 def unlike(a: Run, b: Run) -> str:
-    """The conditions in which two runs differ; of texts with several parts only those parts."""
+    """The conditions in which two runs differ, in words; of texts with several parts only those."""
+    return "; ".join(f"{name}: {mine} and {theirs}" for name, mine, theirs in conditions(a, b))
+
+
+def conditions(a: Run, b: Run) -> list[tuple[str, str, str]]:
+    """The conditions in which two runs differ: the name, that of the one and that of the other."""
     found = []
     for name, mine in a.conditions.items():
         theirs = b.conditions[name]
@@ -72,8 +77,8 @@ def unlike(a: Run, b: Run) -> str:
             one, two = mine.split(", "), theirs.split(", ")
             own = ", ".join(part for part in one if part not in two) or mine
             other = ", ".join(part for part in two if part not in one) or theirs
-            found.append(f"{name}: {own} and {other}".replace("_", " "))
-    return "; ".join(found)
+            found.append((name, own.replace("_", " "), other.replace("_", " ")))
+    return found
 
 
 def _unequal(a: Entry, b: Entry) -> str:
