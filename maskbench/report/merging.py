@@ -80,7 +80,8 @@ def _of_one_run(
     contents: dict[str, list[Path]] = {}
     for folder in folders:
         contents.setdefault(digest(held[folder]), []).append(folder)
-    found, firsts = {}, []
+    found: dict[Path, tuple[str, str]] = {}
+    firsts = []
     for _, alike in sorted(contents.items()):
         first, *rest = sorted(alike, key=_fullest)
         firsts.append(first)
