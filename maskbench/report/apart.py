@@ -47,9 +47,9 @@ def not_compared(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
         if a.runs[0].conditions != b.runs[0].conditions:
             found.append(Pair(name, other, unlike(a.runs[0], b.runs[0])))
         elif str(variant(a.runs[0])) != str(variant(b.runs[0])):
-            command = matching(b.runs[0], a.runs[0], "flops" if _costs_known(a, b) else "images")
-            here = placed(command, b.runs[0].folder)
-            found.append(Pair(name, other, _unequal(a, b), command, here))
+            view = "flops" if _costs_known(a, b) else "images"
+            commands = _commands(b.runs[0], a.runs[0], view)
+            found.append(Pair(name, other, _unequal(a, b), *commands))
     return found
 
 
@@ -114,11 +114,16 @@ def missing_views(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
         for view in VIEWS:
             if other and view not in seen:
                 known = view != "flops" or all(run.says_cost for run in (first, other))
-                command = matching(other, first, view) if known else ""
-                here = placed(command, other.folder)
+                commands = _commands(other, first, view) if known else ("", "")
                 why = _missing(view, known=known)
-                found.append(Pair(first.id, other.id, why, command, here, view))
+                found.append(Pair(first.id, other.id, why, *commands, view))
     return found
+
+
+def _commands(run: Run, other: Run, view: str) -> tuple[str, str]:
+    """What would make a run that can be compared: anywhere, and as it works from here."""
+    near = matching(run, other, view, near=True)
+    return matching(run, other, view), placed(near, run.folder)
 
 
 def _missing(view: str, *, known: bool) -> str:
