@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from synthetic import compare, pair, plain, put, record
-from typer.testing import CliRunner
+from synthetic import BENCHMARK, compare, elsewhere, pair, plain, put, record
 
 from maskbench.cli import app
 from maskbench.cli.errors import guarded
@@ -22,19 +21,6 @@ from maskbench.cli.stores import chosen, stores_of
 from maskbench.report import numbers, page, provenance, records, writing
 from maskbench.report.merging import digest
 from maskbench.report.reading import read
-
-THERE = {"kind": "cuda", "gpu": "a GPU", "cpu": "another CPU", "cores": 8}
-
-BENCHMARK = {"name": "first", "sha256": "0" * 64, "run": "clmae-3"}
-
-
-def elsewhere(name: str, seed: int, accuracy: float, /, **told: Any) -> dict[str, Any]:
-    """A record of another machine, version and time."""
-    found = record(name, seed, accuracy)
-    versions = {"python": "3", "maskbench": "1", "torch": "2.6"}
-    changed = {"device": THERE, "versions": versions, "commit": "a" * 40, **told}
-    found["provenance"] = {**found["provenance"], **changed}
-    return found
 
 
 def told(*folders: Path) -> dict[str, Any]:
@@ -191,7 +177,7 @@ def test_other_files_data_schemas_and_versions_are_told_apart(tmp_path: Path) ->
     lost = {item["run"]: item["status"] for item in found["left_out"]}
     assert lost["new"] == "other schema"
     html = plain(page.make(chosen([str(here), str(there)], here)).html)
-    assert "maskbench 0 (3 runs), 1 (1 run)" in html
+    assert "maskbench 0 (3 runs), 1 (one run)" in html
 
 
 def test_a_folder_of_stores_and_one_that_holds_none(
@@ -203,6 +189,7 @@ def test_a_folder_of_stores_and_one_that_holds_none(
     (tmp_path / "A/loop").symlink_to(tmp_path / "A", target_is_directory=True)
     assert [path.parent.name for path in stores_of(tmp_path / "A")] == ["alice", "bob"]
     assert len(told(tmp_path / "A")["rows"]) == 2
+    assert len(json.loads(compare("--runs", str(tmp_path / "A"), "--json")[1])["rows"]) == 2
     (tmp_path / "empty").mkdir()
     (tmp_path / "other/deep").mkdir(parents=True)
     (tmp_path / "other/deep/file.txt").write_text("")
@@ -249,44 +236,6 @@ def test_provenance_is_kept_by_records_and_in_tables(tmp_path: Path) -> None:
     told_of = [{tuple(row[key] for key in keys) for row in provenance.rows(one)}
                for one in (report, copied)]  # fmt: skip
     assert told_of[0] == told_of[1]
-
-
-def listed(*words: str) -> Any:
-    result = CliRunner().invoke(app, ["ls", "runs", *words])
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout) if "--json" in words else result.stdout
-
-
-def test_ls_of_several_stores_for_scripts(tmp_path: Path) -> None:
-    put(tmp_path / "a", "random-0", record("random", 0, 0.5), files=False)
-    made = {**elsewhere("clmae", 3, 0.5), "benchmark": BENCHMARK}
-    made["strategy"] = {**made["strategy"], "changed": {"last": 0}}
-    put(tmp_path / "B/bob/runs", "clmae-3", made, files=False)
-    (tmp_path / "a/odd").mkdir()
-    (tmp_path / "a/odd/record.json").write_text("{")
-    stores = (str(tmp_path / "a"), str(tmp_path / "B"))
-    first, row, odd = listed(*stores, "--json")
-    wanted = {
-        "run": "clmae-3", "status": "finished", "strategy": "clmae", "settings": {"last": 0},
-        "data": "toy", "fingerprint": "f" * 64, "model": "nano", "budget": "40", "unit": "images",
-        "amount": 40, "seed": 3, "images": 40, "flops": 4e9, "seconds": 5.5, "machine": "a GPU",
-        "maskbench": "1", "torch": "2.6", "commit": "a" * 40, "benchmark": "first",
-        "store": str(tmp_path / "B/bob/runs"), "folder": str(tmp_path / "B/bob/runs/clmae-3"),
-    }  # fmt: skip
-    assert {name: row[name] for name in wanted} == wanted
-    assert row["accuracies"] == pytest.approx(
-        {"logreg@1": 0.445, "logreg@2": 0.465, "logreg@4": 0.505, "knn20": 0.5}
-    )
-    assert first["run"] == "random-0"
-    assert (odd["run"], odd["status"], odd["folder"]) == (
-        "odd", "unreadable", str(tmp_path / "a/odd"),
-    )  # fmt: skip
-    assert listed("--out", stores[0], "--json") == [first, odd]
-    text = listed(*stores)
-    assert "settings" not in text
-    assert max(map(len, text.splitlines())) <= 80
-    result = CliRunner().invoke(app, ["ls", "strategies", stores[0]])
-    assert "only runs lie in stores" in str(result.exception)
 
 
 def some_records() -> list[tuple[str, dict[str, Any]]]:

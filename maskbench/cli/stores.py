@@ -30,11 +30,11 @@ def stores_of(path: Path) -> list[Path]:
 def _stores(path: Path, depth: int) -> Iterator[Path]:
     from maskbench.results import METRICS, RECORD, SETTINGS
 
-    if not path.is_dir() or any((path / name).exists() for name in (RECORD, SETTINGS, METRICS)):
-        return
     if whole_store(path):
         yield path
         return
+    if not path.is_dir() or any((path / name).exists() for name in (RECORD, SETTINGS, METRICS)):
+        return  # a run
     try:
         inner = sorted(path.iterdir()) if depth else []
     except OSError:
@@ -54,7 +54,7 @@ def chosen(names: Sequence[str], store: Path) -> list[Path]:
 
     found = [folder for name in names for folder in _named(name, store)]
     if not names:
-        found = whole_store(store)
+        found = [folder for one in stores_of(store) for folder in whole_store(one)]
     if not found:
         raise UsageError(
             f"no runs in {store}/: 'maskbench run --strategy random' makes one; "
