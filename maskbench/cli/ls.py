@@ -47,20 +47,26 @@ def ls(
     if as_json:
         render.as_json(rows)
     elif rows:
-        render.table(what, _narrow(rows) if what == "runs" else rows)
-        for row in rows:
-            if row.get("status") == "unreadable":
-                render.say(row["error"])
+        _tell(what, rows)
     else:
         render.say(f"no {what} in {out}/ yet: maskbench run --strategy random makes one.")
 
 
-def _narrow(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What a terminal has room for; the store only where there are several."""
+def _tell(what: str, rows: list[dict[str, Any]]) -> None:
+    """A table; of runs one per store, with what a terminal has room for."""
+    from maskbench.cli import render
     from maskbench.report.listing import NARROW
 
-    names = [*NARROW, *(["store"] if len({row["store"] for row in rows}) > 1 else [])]
-    return [{name: row.get(name) for name in names} for row in rows]
+    if what != "runs":
+        render.table(what, rows)
+        return
+    stores = list(dict.fromkeys(row["store"] for row in rows))
+    for store in stores:
+        own = [{n: row.get(n) for n in NARROW} for row in rows if row["store"] == store]
+        render.table(what if len(stores) == 1 else f"runs in {store}", own)
+    for row in rows:
+        if row["status"] == "unreadable":
+            render.say(row["error"])
 
 
 def _runs(names: list[str], out: Path) -> list[dict[str, Any]]:
