@@ -20,7 +20,7 @@ from maskbench.strategy import Context, Outcome
 
 LOGS_PER_RUN = 200
 COMPILING = {"cuda": 2}
-"""Steps that a new shape compiles, one elsewhere: on a GPU the second one records the graphs."""
+"""First steps that compile for every number of hidden patches: two on a GPU, elsewhere one."""
 
 Forward = Callable[[Tensor, Mask], Outcome]
 Log = Callable[[Mapping[str, Any]], None]
@@ -50,7 +50,7 @@ def train(
     """
     forward = compiled(job.model, job.device) if job.compile else job.model
     compiling = COMPILING.get(job.device.type, 1) if job.compile else 0
-    clock, shapes = job.clock, Counter[tuple[int, int]]()
+    clock, seen = job.clock, Counter[int]()
     line = log if isinstance(log, Line) else Line(job, log)
     guard = guard or Guard(job)
     clock.start()
@@ -64,11 +64,11 @@ def train(
             batch = job.batch(step)
         with clock.on("strategy"), torch.no_grad(), autocast(job.device, job.precision):
             mask = guard.mask(batch, context)
-        shape = (len(batch), context.grid.hidden)
-        part = "compilation" if shapes[shape] < compiling else "step"
-        shapes[shape] += 1
+        whole = turn.images == job.plan.batch  # a rest is one step: not worth compiling
+        part = "compilation" if whole and seen[context.grid.hidden] < compiling else "step"
+        seen[context.grid.hidden] += whole
         with clock.on(part), autocast(job.device, job.precision):
-            outcome = forward(batch.images, mask)
+            outcome = (forward if whole else job.model)(batch.images, mask)
         with clock.on("strategy"), autocast(job.device, job.precision), job.blame("extra_loss"):
             extra = job.strategy.extra_loss(batch, outcome, context)
         with clock.on(part):

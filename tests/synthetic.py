@@ -142,6 +142,20 @@ def used(
     return record(strategy, seed, accuracy, budget=asked, ledger=spent, **changes)
 
 
+THERE = {"kind": "cuda", "gpu": "a GPU", "cpu": "another CPU", "cores": 8}
+
+BENCHMARK = {"name": "first", "sha256": "0" * 64, "run": "clmae-3"}
+
+
+def elsewhere(name: str, seed: int, accuracy: float, /, **told: Any) -> dict[str, Any]:
+    """A record of another machine, version and time."""
+    found = record(name, seed, accuracy)
+    versions = {"python": "3", "maskbench": "1", "torch": "2.6"}
+    changed = {"device": THERE, "versions": versions, "commit": "a" * 40, **told}
+    found["provenance"] = {**found["provenance"], **changed}
+    return found
+
+
 def moment(share: float, accuracy: float, of: dict[str, Any]) -> dict[str, Any]:
     """A probe at a share of what a ledger holds in the end."""
     spent = {key: share * of[key] for key in ("images", "flops_total", "seconds_total")}

@@ -69,6 +69,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def put(folder: Path, pictures: Path, *, steps: int = 6, more: str = "") -> Path:
+    folder.mkdir(exist_ok=True)
     path = folder / "tiny.toml"
     path.write_text(FILE.format(pictures=pictures, steps=steps) + more, encoding="utf-8")
     (folder / "mine.py").write_text(MINE, encoding="utf-8")

@@ -106,6 +106,24 @@ def test_numbers_of_the_last_sound_step_outlive_a_skipped_one(
     assert len(found[0]) == 2
 
 
+def test_the_rest_of_a_budget_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step with another batch is not worth a minute of compiling, nor a graph."""
+    batches: list[int] = []
+
+    def counting(model: Any) -> Any:
+        def forward(images: Tensor, mask: Mask) -> Outcome:
+            batches.append(len(images))
+            outcome: Outcome = model(images, mask)
+            return outcome
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", counting)
+    job = replace(make_job(budget="36img"), compile=True)
+    assert len(rows_of(job)) == 5
+    assert batches == [8, 8, 8, 8]
+
+
 ON_A_GPU = ["random", "ratio", "hpm", "clmae", "clmae-fast", "adios", "adamae", "prototypes"]
 
 
@@ -117,7 +135,7 @@ ON_A_GPU = ["random", "ratio", "hpm", "clmae", "clmae-fast", "adios", "adamae", 
 def test_graphs_give_the_loss_curve_of_eager_steps(name: str, precision: str) -> None:
     """Equal seeds, equal curves: float32 by rounding, bfloat16 by the order of its roundings.
 
-    The budget ends with an incomplete batch, and ``ratio`` changes the shapes: each has its graph.
+    The budget ends with an incomplete batch, and ``ratio`` changes the shapes: each has its graphs.
     """
     curves = []
     for compile_ in (False, True):

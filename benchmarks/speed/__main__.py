@@ -76,7 +76,8 @@ def told(found: show.Found) -> str:
     of = found["provenance"]
     versions = ", ".join(f"{name} {of['versions'][name]}" for name in ("python", "torch", "timm"))
     device = of["device"]["gpu"] or f"{of['device']['cores']} cores of {of['device']['cpu']}"
-    when = f"{of['started'][:10]}, commit {(of['commit'] or 'not known')[:10]}"
+    commit, _, dirty = (of["commit"] or "not known").partition("-")
+    when = f"{of['started'][:10]}, commit {commit[:10]}{' and changes' if dirty else ''}"
     load = "" if of["load"] is None else f"; load {of['load']:.1f} at the end"
     return f"{show.table(found['rows'], 'github')}\n\n{device}; {versions}; {when}{load}."
 

@@ -178,7 +178,7 @@ def one(
                 **common,
                 "ms_per_step": round(1000 * seconds, 3),
                 "images_per_s": round(setting.batch / seconds, 1),
-                "gflops_per_s": round(step / seconds / 1e9, 1),
+                "tflops_per_s": round(step / seconds / 1e12, 2),
                 "of_products": round(step / seconds / rate, 3),
                 "of_peak": round(step / seconds / most, 3),
                 **compared,
@@ -188,7 +188,7 @@ def one(
             }
         )
     for name, reached in ((PRODUCTS, rate), (SQUARE, most)):
-        share = {"gflops_per_s": round(reached / 1e9, 1), "of_peak": round(reached / most, 3)}
+        share = {"tflops_per_s": round(reached / 1e12, 2), "of_peak": round(reached / most, 3)}
         rows.append({"contender": name, **common, **share})
     return rows
 

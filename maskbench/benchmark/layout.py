@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -23,6 +23,7 @@ from maskbench.trust import plain
 
 FOLDER, PLAN, LOGS, ERRORS = "benchmarks", "plan.json", "logs", "errors.json"
 SCHEMA = 1
+T = TypeVar("T")
 
 
 class Laid(record.Part):
@@ -202,12 +203,12 @@ def _refuse_twins(asked: Asked, items: Mapping[str, Laid]) -> None:
             )
 
 
-def only(plan: Plan, name: str) -> Laid:
-    """One item of a plan.
+def only(items: Mapping[str, T], name: str) -> T:
+    """One run of a benchmark.
 
     Raises:
         UsageError: There is none of that name.
     """
-    if name not in plan.items:
-        raise UsageError(unknown("run of the benchmark", name, plan.items))
-    return plan.items[name]
+    if name not in items:
+        raise UsageError(unknown("run of the benchmark", name, items))
+    return items[name]

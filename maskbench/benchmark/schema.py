@@ -225,7 +225,7 @@ class Benchmark(Part):
 
 def _plain(word: str) -> str:
     """A word as part of a name."""
-    return "".join(char if char.isalnum() or char in ".+_" else "_" for char in word)
+    return "".join(char if char.isalnum() or char in ".+-_" else "_" for char in word)
 
 
 def _text(value: str | int | float | bool) -> str:

@@ -166,6 +166,7 @@ def _submit_array(
 ) -> str:
     """One array, written down before (so that it can be found whatever happens) and after."""
     import submitit
+    from submitit.core.utils import FailedJobError
 
     token = f"maskbench-{uuid4().hex[:12]}"
     single = len(packs) == 1
@@ -192,7 +193,7 @@ def _submit_array(
     try:
         with redirect_stderr(said), _outside():
             made = executor.submit_array(jobs)
-    except (submitit.core.utils.FailedJobError, OSError) as error:
+    except (FailedJobError, OSError) as error:
         write_json(logs / JOBS, {"schema": 1, "jobs": known})
         raise _refused(str(error) or said.getvalue(), entries, known) from error
     for pack, job in zip(packs, made, strict=True):

@@ -2,8 +2,8 @@
 
 A job is words alone, so that what waits in the queue survives an update of the code. In every task
 of the job one process is started per run; those of several tasks are one team. Slurm's notice that
-the job must go (SIGUSR2, by submitit) becomes SIGTERM for the process, which saves at the end of
-its step; then the job queues up again, and its second attempt goes on from there.
+the job must go (SIGUSR2 by submitit, or SIGTERM) becomes SIGUSR1 for the process, which saves at
+the end of its step; then the job queues up again, and its second attempt goes on from there.
 """
 
 import ctypes
@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from maskbench.errors import INTERRUPTED, LOST, OK, STOPPED, StoreError
@@ -32,6 +33,11 @@ NOTICE_S = 10.0
 """Seconds after a stopped run in which a notice from Slurm may still come."""
 TOGETHER_S = 120.0
 """Seconds in which the first task of a job queues it up again, while the others wait."""
+STOPPING = (
+    *(INTERRUPTED, STOPPED),
+    *(-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR1, -signal.SIGHUP),
+)
+"""How a process ends that was asked to stop."""
 TAIL = 2000
 """Bytes of a log that are kept as the reason."""
 
@@ -58,10 +64,11 @@ class Job:
         import submitit
 
         env = submitit.JobEnvironment()
+        signal.signal(signal.SIGTERM, self._heard)
         failed = []
         for name, words, logs in self.runs:
             code = self._run(env, words, Path(logs))
-            if code in (INTERRUPTED, STOPPED, -signal.SIGTERM, -signal.SIGINT):
+            if code in STOPPING:
                 self._leave(env, NOTICE_S)
                 raise RuntimeError(f"{name} was stopped (exit code {code}). Launch it again.")
             if code != OK:
@@ -80,13 +87,17 @@ class Job:
                 self._child.tell(submitit.JobEnvironment(), code)
         return submitit.helpers.DelayedSubmission(Job(self.runs, self.lost))
 
+    def _heard(self, signum: int, frame: FrameType | None) -> None:
+        if self._child is not None:
+            self._child.ask()
+
     def _run(self, env: Any, words: Sequence[str], logs: Path) -> int:
         """One run to its end; started again when a process of it is lost."""
         while True:
             self._child = _Child(env, words, logs, self.lost)
             code = self._child.wait()
             self._child.tell(env, code)
-            gone = code == LOST or (code < 0 and code not in (-signal.SIGTERM, -signal.SIGINT))
+            gone = code == LOST or (code < 0 and code not in STOPPING)
             if not gone or self.lost >= RETRIES:
                 return code
             pause = PAUSE_S * 2**self.lost
@@ -113,22 +124,23 @@ class _Child:
     def __init__(self, env: Any, words: Sequence[str], logs: Path, lost: int) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         self.logs, self.begun = logs, time.time()
-        usr = getattr(signal, f"SIG{env.USR_SIG}")
-        held = {signal.SIGTERM, usr}
+        self.code: int | None = None
+        self.asked = False
+        self._asking = signal.SIGHUP if env.USR_SIG == "USR1" else signal.SIGUSR1
+        notice = getattr(signal, f"SIG{env.USR_SIG}")
         libc = ctypes.CDLL(None)
 
         def before() -> None:
-            """In the child: submitit's handlers are not its own, nor is Slurm's notice."""
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(usr, signal.SIG_IGN)
+            """In the child, where SIGTERM stays blocked, and is ``ask``'s to pass on."""
+            signal.signal(notice, signal.SIG_IGN)
             with suppress(OSError, AttributeError):
-                libc.prctl(1, signal.SIGTERM)  # asked to stop when the task dies (on Linux)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+                libc.prctl(1, self._asking)  # when the task dies (on Linux)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {notice})
 
         with (logs / f"rank-{env.global_rank}.log").open("ab") as log:
             log.write(_heading(env).encode())
             log.flush()
-            signal.pthread_sigmask(signal.SIG_BLOCK, held)
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, notice})
             try:
                 self._process = subprocess.Popen(  # noqa: S603 - this Python, this program
                     [sys.executable, "-m", "maskbench", *words],
@@ -139,14 +151,19 @@ class _Child:
                     preexec_fn=before,  # noqa: PLW1509 - a task of one thread
                 )
             finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _ended(self) -> int | None:
-        """As ``returncode``; None while it runs. Does not reap it."""
-        found = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if found is None:
-            return None
-        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        """As ``returncode``; None while it runs."""
+        if self.code is None:
+            pid = self._process.pid
+            found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is not None:
+                own = found.si_code == os.CLD_EXITED
+                self.code = self._process.returncode = found.si_status * (1 if own else -1)
+                with suppress(ChildProcessError):
+                    os.waitpid(pid, 0)
+        return self.code
 
     def wait(self) -> int:
         """Until it has ended; its exit code, or minus the signal that ended it."""
@@ -154,11 +171,21 @@ class _Child:
             time.sleep(0.1)
         return code
 
+    def ask(self) -> None:
+        """Ask it to save and leave; once, since a second time means "at once".
+
+        Slurm sends SIGTERM to every process of a job, and sends it twice: so this process is deaf
+        to it, and is asked from here.
+        """
+        if not self.asked and self._ended() is None:
+            self.asked = True
+            self._process.send_signal(self._asking)
+
     def stop(self) -> int | None:
-        """Ask it to save and leave; its exit code, None if it had ended before."""
+        """Ask it, and wait until it has left; its exit code, None if it had ended before."""
         if self._ended() is not None:
             return None
-        self._process.send_signal(signal.SIGTERM)
+        self.ask()
         stop = time.monotonic() + SAVING_S
         while (code := self._ended()) is None:
             if time.monotonic() > stop:

@@ -35,7 +35,7 @@ class Slurm:
     """How jobs are asked for.
 
     Attributes:
-        time: Minutes that a job may take; None for the partition's default.
+        time: Minutes that a job may take; a run that takes longer goes on in the next one.
         nodes: Machines per job, whose tasks are one run.
         gpus_per_node: None for none.
         tasks_per_node: Processes per machine; by default one per GPU, or one.
@@ -48,7 +48,7 @@ class Slurm:
         words: What else Slurm is told, such as the partition.
     """
 
-    time: int | None = None
+    time: int = 60
     nodes: int = 1
     gpus_per_node: int | None = None
     tasks_per_node: int = 1
@@ -87,10 +87,10 @@ class Slurm:
             fields["mem"] = _memory(given["mem"])
         words = tuple((key, given[key]) for key in WORDS if key in given)
         found = cls(**fields, words=words)
-        if found.time is not None and found.time * 60 <= found.notice:
+        if found.time * 60 <= found.notice:
             raise UsageError(
-                f"--slurm time={given['time']}: runs are asked to save {found.notice} s before "
-                f"the end, which is at once. Give more time, or notice={found.time * 30}."
+                f"--slurm notice={found.notice}: runs are asked to save so many seconds before the "
+                f"end, but a job has {found.time} min. Give more time, or notice={found.time * 30}."
             )
         return found
 

@@ -265,10 +265,11 @@ def one_of(benchmark: str, name: str, out: Path, care: "Care", **given: Any) -> 
                 raise UsageError(f"there is no plan at {benchmark}.") from error
         else:
             spec = asked(benchmark, **given)
+            only(spec.items, name)
             plan = laid_out(spec, Store(out), progress)
             if os.environ.get("RANK", "0") == "0":
                 Place(Store(out), spec.name).keep(plan)
-        laid = only(plan, name)
+        laid = only(plan.items, name)
         progress.message("starting (loading torch)")
         from maskbench.runner import run
 

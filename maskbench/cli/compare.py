@@ -19,7 +19,8 @@ MANY, AUTO, NONE = 30, "auto", "none"
 def compare(
     context: typer.Context,
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Run folders, names or stores; default: all runs.")
+        list[str] | None,
+        typer.Argument(help="Run folders, names, stores, folders of stores; default: all runs."),
     ] = None,
     store: Annotated[Path, typer.Option("--runs", help="The run store.")] = Path("runs"),
     out: Annotated[
@@ -62,6 +63,9 @@ def compare(
     The folder then holds report.html (open it from disk, send it), report.json, the tables as CSV,
     and figures/ for papers. 'maskbench report --check' makes it again and compares.
 
+    Several stores are merged: a copy of a run counts once; of two records of one name the one that
+    was started first counts, and what they differ in is named, in whatever order they are given.
+
     Exit code 3 says that the page was made but something was left out of it: an unfinished,
     failed, repeated or unreadable run, one whose ledger lacks something (listed, unranked), a
     trial of a tuning, a missing file, or an unreadable one of probes. The page and the table
@@ -71,11 +75,13 @@ def compare(
       maskbench compare
       maskbench compare random-nano clmae-nano --out reports/first-look
       maskbench compare other/runs --format latex
+      maskbench compare runs from-alice/ from-bob/
       maskbench compare --records --out reports/published
     """
     form = "json" if as_json else form
     kinds = _kinds(form, figures)
     from maskbench.cli import render
+    from maskbench.cli.stores import chosen, folders_of
 
     if not runs and not _given(context, "store") and folders_of(out):
         store = out
@@ -143,13 +149,14 @@ def _tell(report: "Report", form: str, put: tuple[Path, bool] | None) -> None:
         put: Its page, and whether it replaced one; None where it was not written.
     """
     from maskbench.cli import compared, render
-    from maskbench.report import numbers
+    from maskbench.report import numbers, provenance
     from maskbench.report.exports import leaderboard_as
 
     path, replaced = put or (None, None)
     if form == "json":
         told = {"report": path and str(path), "replaced": replaced, **numbers.document(report)}
-        render.as_json({**told, "masks": numbers.masks(report)})
+        runs = provenance.rows(report)
+        render.as_json({**told, "masks": numbers.masks(report), "runs": runs})
         return
     said = f"report  {path}{' (replaced)' if replaced else ''}"
     if form == "table":
@@ -159,39 +166,3 @@ def _tell(report: "Report", form: str, put: tuple[Path, bool] | None) -> None:
     render.line("\n".join(leaderboard_as(group, form) for group in report.groups).rstrip())
     if put:
         render.say(said)
-
-
-def folders_of(path: Path) -> list[Path]:
-    """The runs in a store; none if it is not one."""
-    from maskbench.results import Store
-
-    return Store(path).folders()
-
-
-def whole_store(path: Path) -> list[Path]:
-    """A store's runs, and folders in it that should hold a record and have none."""
-    from maskbench.results import Store
-
-    return [*Store(path).folders(), *Store(path).unrecorded()]
-
-
-def chosen(names: Sequence[str], store: Path) -> list[Path]:
-    """The run folders that are meant, each once.
-
-    Raises:
-        UsageError: There is none, or a name fits no run or several.
-    """
-    from maskbench.errors import UsageError
-    from maskbench.results import Store
-
-    found: list[Path] = []
-    for name in names:
-        found += whole_store(Path(name)) or [Store(store).find(name)]
-    if not names:
-        found = whole_store(store)
-    if not found:
-        raise UsageError(
-            f"no runs in {store}/: 'maskbench run --strategy random' makes one; "
-            "--runs names another store."
-        )
-    return list({folder.resolve(): folder for folder in found}.values())

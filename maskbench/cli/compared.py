@@ -29,9 +29,36 @@ def tables(report: "Report") -> None:
     _apart(report)
     if report.unranked:
         render.table("unranked", [_unranked(item) for item in report.unranked])
-    rest = [item.plain() for item in report.left_out if item not in report.unranked]
+    _conflicts(report)
+    conflicts = [item for item in report.left_out if item.differs]
+    rest = [i for i in report.left_out if i not in report.unranked and i not in conflicts]
     if rest:
-        render.table("left out, and why", rest)
+        render.table("left out, and why", [item.plain() for item in rest])
+    _stores(report)
+
+
+def _conflicts(report: "Report") -> None:
+    """Runs of one name that are not the same: which counts, and in what they differ."""
+    from maskbench.cli import render
+    from maskbench.report.merging import in_words
+
+    conflicts = [item for item in report.left_out if item.differs]
+    if conflicts:
+        render.line("conflicts: one name, two records")
+    for item in conflicts:
+        render.line(f"  {item.run}  {item.status}: {item.counted} counts, {item.folder} does not")
+        render.line(f"    {in_words(item.differs)}")
+    if conflicts:
+        render.line()
+
+
+def _stores(report: "Report") -> None:
+    """Where the runs come from, if from several stores."""
+    from maskbench.cli import render
+    from maskbench.report import provenance
+
+    if len({folder.parent for folder in report.folders}) > 1:
+        render.table("stores", provenance.stores(report))
 
 
 def _unranked(item: "Unranked") -> dict[str, Any]:

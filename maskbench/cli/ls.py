@@ -9,65 +9,96 @@ import typer
 from maskbench.cli.options import AsJson, Debug, StoreDir
 from maskbench.errors import UsageError, unknown
 
-IN_THE_NAME = ("strategy", "model", "budget", "seed", "folder")
-"""What a run's name says already; left out of the table, not of the JSON."""
-
 
 def ls(
     what: Annotated[
         str, typer.Argument(help="runs, strategies, models, data or benchmarks.")
     ] = "runs",
+    stores: Annotated[
+        list[str] | None,
+        typer.Argument(help="Of runs: stores, or folders of stores; default: that of --out."),
+    ] = None,
     out: StoreDir = Path("runs"),
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """List runs (default), strategies, models, data kinds or benchmarks.
 
+    With --json a run has its settings, fingerprint of the data, accuracies, costs, machine,
+    versions, commit, benchmark and folder.
+
     Examples:
       maskbench ls
+      maskbench ls runs runs from-alice/ --json
       maskbench ls strategies --json
     """
     from maskbench.cli import render
 
-    listings = {"runs": _runs, "strategies": _strategies, "models": _models, "data": _data}
+    listings = {"strategies": _strategies, "models": _models, "data": _data}
     listings["benchmarks"] = _benchmarks
-    if what not in listings:
-        raise UsageError(unknown("listing", what, listings))
-    rows = listings[what](out)
+    if what == "runs":
+        rows = _runs(stores or [], out)
+    elif what not in listings:
+        raise UsageError(unknown("listing", what, ["runs", *listings]))
+    elif stores:
+        raise UsageError(f"only runs lie in stores: 'maskbench ls runs {stores[0]}'.")
+    else:
+        rows = listings[what]()
     if as_json:
         render.as_json(rows)
     elif rows:
-        render.table(
-            what, [{n: row.get(n) for n in rows[0] if n not in IN_THE_NAME} for row in rows]
-        )
+        _tell(what, rows)
     else:
         render.say(f"no {what} in {out}/ yet: maskbench run --strategy random makes one.")
 
 
-def _runs(out: Path) -> list[dict[str, Any]]:
-    from maskbench.lock import held
-    from maskbench.results import Store, brief
+def _tell(what: str, rows: list[dict[str, Any]]) -> None:
+    """A table; of runs one per store, with what a terminal has room for."""
+    from maskbench.cli import render
+    from maskbench.report.listing import NARROW
 
-    records, refused = Store(out).records()
-    rows = []
-    for record in records:
+    if what != "runs":
+        render.table(what, [{n: row[n] for n in row if n != "file"} for row in rows])
+        return
+    stores = list(dict.fromkeys(row["store"] for row in rows))
+    for store in stores:
+        own = [{n: row.get(n) for n in NARROW} for row in rows if row["store"] == store]
+        render.table(what if len(stores) == 1 else f"runs in {store}", own)
+    for row in rows:
+        if row["status"] == "unreadable":
+            render.say(row["error"])
+
+
+def _runs(names: list[str], out: Path) -> list[dict[str, Any]]:
+    from maskbench.cli.stores import chosen, folders_of, stores_of
+    from maskbench.errors import StoreError
+    from maskbench.lock import held
+    from maskbench.report import listing
+    from maskbench.results import read_record
+
+    folders = chosen(names, out) if names else [f for s in stores_of(out) for f in folders_of(s)]
+    rows, refused = [], []
+    for folder in folders:
         try:
-            row = brief(record)
-            if row["status"] == "running" and not held(Path(record["folder"])):
+            row = listing.row({**read_record(folder), "folder": str(folder)})
+            if row["status"] == "running" and not held(folder):
                 row["status"] = "killed"
             rows.append(row)
+        except StoreError as error:
+            refused.append(listing.unreadable(folder, str(error)))
         except (KeyError, TypeError, AttributeError) as error:
-            refused.append(f"{record['folder']}: the record is not whole ({error!r})")
-    return rows + [{"run": text, "status": "unreadable"} for text in refused]
+            why = f"{folder}: the record is not whole ({error!r})"
+            refused.append(listing.unreadable(folder, why))
+    return rows + refused
 
 
-def _strategies(out: Path) -> list[dict[str, Any]]:
+def _strategies() -> list[dict[str, Any]]:
     from maskbench import registry
 
     return [asdict(entry) for entry in registry.entries()]
 
 
-def _models(out: Path) -> list[dict[str, Any]]:
+def _models() -> list[dict[str, Any]]:
     from maskbench.shape import PRESETS
 
     return [
@@ -86,13 +117,13 @@ def _models(out: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _data(out: Path) -> list[dict[str, Any]]:
+def _data() -> list[dict[str, Any]]:
     from maskbench.data.kinds import KINDS
 
     return [{"name": name, "summary": summary} for name, summary in KINDS.items()]
 
 
-def _benchmarks(out: Path) -> list[dict[str, Any]]:
+def _benchmarks() -> list[dict[str, Any]]:
     from maskbench.benchmark.reading import asked, shipped
 
     found = {name: asked(name) for name in shipped()}

@@ -31,7 +31,7 @@ def report(
       maskbench report reports/example --check
     """
     from maskbench.cli import render
-    from maskbench.cli.compare import chosen
+    from maskbench.cli.stores import chosen
     from maskbench.errors import DIFFERS
     from maskbench.report import page, writing
 

@@ -84,6 +84,7 @@ def run(
       maskbench run quickstart --dry-run
       maskbench run my-benchmark.toml --jobs 4
     """
+    told = {name: value for name, value in locals().items() if name != "context"}
     from maskbench.care import Care
     from maskbench.cli import bars, render
     from maskbench.cli.request import checked
@@ -91,7 +92,7 @@ def run(
     from maskbench.results import Store, read_record
 
     if benchmark is not None:
-        _benchmark(context)
+        _benchmark(context, told)
         return
     given = _given(context, OF_BENCHMARKS)
     if strategy is None or given:
@@ -163,15 +164,14 @@ def _neither(given: list[str]) -> Exception:
     )
 
 
-def _benchmark(context: typer.Context) -> None:
-    """Many runs, planned by a file."""
+def _benchmark(context: typer.Context, told: dict[str, Any]) -> None:
+    """Many runs, planned by a file; ``told``: the parameters of ``run`` by name."""
     from maskbench.benchmark.reading import asked
     from maskbench.care import Care
     from maskbench.cli import benchmark
     from maskbench.errors import UsageError, unknown
 
-    told = context.params
-    rest = [name for name in told if name not in (*OF_BENCHMARKS, *OF_BOTH)]
+    rest = [name for name in context.params if name not in (*OF_BENCHMARKS, *OF_BOTH)]
     wrong = _given(context, rest)
     if wrong:
         raise UsageError(

@@ -19,15 +19,22 @@ def again(run: Run, **changes: Any) -> str:
     return command({**run.record["settings"], **tuned, **changes}, _defaults(run.record))
 
 
-def matching(run: Run, other: Run, view: str) -> str:
+def matching(run: Run, other: Run, view: str, *, near: bool = False) -> str:
     """The command that runs a strategy again for as much as another run consumed.
 
     It names only the settings that differ from the strategy's own; to make a run again, ``again``
     names them all. A tuned strategy is tuned for that budget first. Where the store lies is for
     ``placed`` to say: a page is the same wherever its runs are.
+
+    Args:
+        run: Of the strategy.
+        other: The other run.
+        view: In which they are to be equal.
+        near: Whether a run of another store is named by its folder, which works from here only.
     """
     given = run.record["strategy"].get("changed", run.record["settings"].get("strategy_settings"))
-    name = other.id if other.folder.parent == run.folder.parent else plain(_near(other.folder))
+    apart = near and other.folder.parent != run.folder.parent
+    name = plain(_near(other.folder)) if apart else other.id
     budget = f"match:{name}:{UNITS[view]}"
     changes = {"budget": budget, "strategy_settings": given, "probe_at": ()}
     carry_out = again(run, seed=other.seed, **changes)

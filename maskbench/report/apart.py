@@ -47,9 +47,9 @@ def not_compared(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
         if a.runs[0].conditions != b.runs[0].conditions:
             found.append(Pair(name, other, unlike(a.runs[0], b.runs[0])))
         elif str(variant(a.runs[0])) != str(variant(b.runs[0])):
-            command = matching(b.runs[0], a.runs[0], "flops" if _costs_known(a, b) else "images")
-            here = placed(command, b.runs[0].folder)
-            found.append(Pair(name, other, _unequal(a, b), command, here))
+            view = "flops" if _costs_known(a, b) else "images"
+            commands = _commands(b.runs[0], a.runs[0], view)
+            found.append(Pair(name, other, _unequal(a, b), *commands))
     return found
 
 
@@ -64,7 +64,12 @@ def _named(entry: Entry, runs: Sequence[Run]) -> str:
 
 
 def unlike(a: Run, b: Run) -> str:
-    """The conditions in which two runs differ; of texts with several parts only those parts."""
+    """The conditions in which two runs differ, in words; of texts with several parts only those."""
+    return "; ".join(f"{name}: {mine} and {theirs}" for name, mine, theirs in conditions(a, b))
+
+
+def conditions(a: Run, b: Run) -> list[tuple[str, str, str]]:
+    """The conditions in which two runs differ: the name, that of the one and that of the other."""
     found = []
     for name, mine in a.conditions.items():
         theirs = b.conditions[name]
@@ -72,8 +77,8 @@ def unlike(a: Run, b: Run) -> str:
             one, two = mine.split(", "), theirs.split(", ")
             own = ", ".join(part for part in one if part not in two) or mine
             other = ", ".join(part for part in two if part not in one) or theirs
-            found.append(f"{name}: {own} and {other}".replace("_", " "))
-    return "; ".join(found)
+            found.append((name, own.replace("_", " "), other.replace("_", " ")))
+    return found
 
 
 def _unequal(a: Entry, b: Entry) -> str:
@@ -109,11 +114,16 @@ def missing_views(runs: Sequence[Run], groups: Sequence[Group]) -> list[Pair]:
         for view in VIEWS:
             if other and view not in seen:
                 known = view != "flops" or all(run.says_cost for run in (first, other))
-                command = matching(other, first, view) if known else ""
-                here = placed(command, other.folder)
+                commands = _commands(other, first, view) if known else ("", "")
                 why = _missing(view, known=known)
-                found.append(Pair(first.id, other.id, why, command, here, view))
+                found.append(Pair(first.id, other.id, why, *commands, view))
     return found
+
+
+def _commands(run: Run, other: Run, view: str) -> tuple[str, str]:
+    """What would make a run that can be compared: anywhere, and as it works from here."""
+    near = matching(run, other, view, near=True)
+    return matching(run, other, view), placed(near, run.folder)
 
 
 def _missing(view: str, *, known: bool) -> str:

@@ -1,6 +1,6 @@
 """What a group of runs cannot tell, from its facts."""
 
-import json
+from collections import Counter
 
 from maskbench.report.frame import Run
 from maskbench.report.judge import judge
@@ -8,6 +8,9 @@ from maskbench.report.means import SEEDS_FOR_INTERVAL
 from maskbench.report.views import Group
 from maskbench.report.words import count, epochs
 from maskbench.trust import plain
+
+SHOWN = 18
+"""So many characters of a version or commit."""
 
 
 def limits(group: Group, sets: int = 1) -> list[str]:
@@ -40,9 +43,7 @@ def limits(group: Group, sets: int = 1) -> list[str]:
         )
     found.append(_limit_scale(group))
     found += _limit_seconds(group)
-    versions = {_versions(run) for run in group.runs}
-    if len(versions) > 1:
-        found.append("The runs come from different versions of the code or of its libraries.")
+    found.append(_limit_versions(group))
     return [sentence for sentence in found if sentence]
 
 
@@ -98,6 +99,23 @@ def load(run: Run) -> float | None:
     return waiting / cores if known else None
 
 
-def _versions(run: Run) -> str:
-    provenance = run.record["provenance"]
-    return json.dumps([provenance["versions"], provenance["commit"]], sort_keys=True)
+def _limit_versions(group: Group) -> str:
+    """Which versions and commits the runs come from, if from several; and how many from each."""
+    found: dict[str, Counter[str]] = {}
+    for run in group.runs:
+        provenance = run.record["provenance"]
+        told = {"commit": provenance["commit"], **provenance["versions"]}
+        for name, number in told.items():
+            said = plain(number or "not known")[:SHOWN]
+            found.setdefault(plain(name), Counter())[said] += 1
+    apart = [
+        f"{name} " + ", ".join(f"{told} ({count(n, 'run')})" for told, n in sorted(seen.items()))
+        for name, seen in sorted(found.items())
+        if len(seen) > 1 or seen.total() < len(group.runs)
+    ]
+    if not apart:
+        return ""
+    return (
+        "The runs come from different versions of the code or of its libraries: "
+        f"{'; '.join(apart)}."
+    )

@@ -1,25 +1,23 @@
 """Everything a report says as numbers: one JSON document, and tidy tables as CSV."""
 
-import hashlib
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maskbench.report import costs
+from maskbench.report import costs, provenance
 from maskbench.report.alarms import alarms
 from maskbench.report.board import leaderboard
 from maskbench.report.frame import PIXELS, TRAINED, UNTRAINED, Run
 from maskbench.report.frontier import standing
 from maskbench.report.judge import judge
+from maskbench.report.merging import origin
 from maskbench.report.reach import reaches
 from maskbench.report.studied import numbered
 from maskbench.report.verdict import verdict
 from maskbench.report.views import Group
 from maskbench.report.words import matched
-from maskbench.results import RECORD, plain_json
+from maskbench.results import plain_json
 
 if TYPE_CHECKING:
     from maskbench.report.page import Report
@@ -28,6 +26,8 @@ Rows = list[dict[str, Any]]
 SCHEMA = 1
 DRAWN_BY = ("maskbench", "jinja2", "matplotlib", "numpy", "pillow", "scipy", "tabulate")
 """What decides the bytes of a page."""
+FROM = ("maskbench", "torch", "commit", "benchmark", "started")
+"""Of where a run comes from, what the table of runs says beside its machine."""
 DIGITS = 10
 """Of every number in a file: further ones differ between processors."""
 
@@ -80,7 +80,7 @@ def document(report: "Report") -> dict[str, Any]:
             {"group": number, "verdict": verdict(group), "warnings": alarms(group)}
             for number, group in enumerate(report.groups, 1)
         ],
-        "left_out": [item.plain() for item in report.left_out],
+        "left_out": [provenance.left_out(item) for item in report.left_out],
     }
 
 
@@ -90,12 +90,19 @@ def masks(report: "Report") -> dict[str, Rows]:
 
 
 def portable(told: Mapping[str, Any]) -> dict[str, Any]:
-    """A document without commands that name this machine's folders: a file is the same anywhere."""
-    pairs = {
-        key: [{name: value for name, value in pair.items() if name != "here"} for pair in told[key]]
-        for key in ("not_compared", "missing_views")
+    """A document without what names this machine's folders: a file is the same anywhere."""
+    placed = {
+        "not_compared": {"here"},
+        "missing_views": {"here"},
+        "left_out": set(provenance.PLACES),
     }
-    return {**told, **pairs}
+    rows = {
+        key: [
+            {name: value for name, value in row.items() if name not in names} for row in told[key]
+        ]
+        for key, names in placed.items()
+    }
+    return {**told, **rows}
 
 
 def _boards(report: "Report") -> Rows:
@@ -128,7 +135,7 @@ def tables(report: "Report", told: Mapping[str, Any]) -> dict[str, Rows]:
         "few-shot": [row for n, group in enumerate(report.groups, 1) for row in _shots(n, group)],
         "over-epochs": [row for n, g in enumerate(report.groups, 1) for row in _moments(n, g)],
         "accuracy-against-cost": _even(_flat(row) for row in told["accuracy_against_cost"]),
-        "left-out": _even(told["left_out"]),
+        "left-out": _even(item.plain() for item in report.left_out),
         **{f"masks-{name}": rows for name, rows in masks(report).items()},
     }
 
@@ -165,6 +172,7 @@ def _runs(number: int, group: Group) -> Rows:
             "flops_total": run.cost("flops_total"),
             "seconds_total": run.cost("seconds_total"),
             "machine": run.machine,
+            **{name: value for name, value in origin(run.record).items() if name in FROM},
         }
         for entry in group.entries
         for run in entry.runs
@@ -214,23 +222,3 @@ def rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [rounded(item) for item in value]
     return value
-
-
-def sources(folders: Sequence[Path], home: Path) -> Rows:
-    """The runs a report was made of: where they lie as seen from it, and a hash of their records.
-
-    Args:
-        folders: Of the runs.
-        home: The report's own folder.
-    """
-    return [
-        {"folder": Path(os.path.relpath(folder, home)).as_posix(), "sha256": _hash(folder)}
-        for folder in sorted(folders)
-    ]
-
-
-def _hash(folder: Path) -> str | None:
-    try:
-        return hashlib.sha256((folder / RECORD).read_bytes()).hexdigest()
-    except OSError:
-        return None

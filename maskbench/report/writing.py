@@ -11,7 +11,7 @@ from maskbench import trust
 from maskbench.errors import StoreError, UsageError
 from maskbench.figures.picture import KINDS
 from maskbench.findings import table as csv
-from maskbench.report import numbers
+from maskbench.report import numbers, provenance
 from maskbench.report.page import NAME, Report
 from maskbench.report.putting import put
 
@@ -43,7 +43,7 @@ def texts(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> dict[st
     drawn = [f"{FIGURES}/{picture.name}.{kind}" for picture in report.pictures for kind in kinds]
     told = {
         **numbers.rounded(numbers.portable(document)),
-        "runs": numbers.sources(report.folders, folder),
+        "runs": provenance.sources(report, folder),
         "files": sorted([NAME, NUMBERS, *tables, *drawn]),
     }
     return {NAME: report.html, NUMBERS: f"{json.dumps(told, indent=1)}\n", **tables}
