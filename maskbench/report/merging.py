@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from maskbench import trust
+from maskbench.errors import StoreError
 from maskbench.findings import FOLDER, JSON, VALUES
 from maskbench.report.apart import conditions
 from maskbench.report.frame import TRAINED, Run, variant
@@ -100,16 +102,40 @@ def _seen(record: Record) -> float:
     return images if isinstance(images, int | float) else 0
 
 
-def _fullest(folder: Path) -> tuple[int, int, str]:
-    """Copies with more files come first; the path decides only between equal ones."""
+def _fullest(folder: Path) -> tuple[int, int, str, str]:
+    """Copies with more files come first, then what is in them; the path decides of equal ones."""
     there = [folder / name for name in WANTED if (folder / name).is_file()]
-    return -len(there), -sum(1 for _ in folder.glob("*/*")), str(folder)
+    content = json.dumps(_beside(folder), sort_keys=True)
+    return -len(there), -sum(1 for _ in folder.glob("*/*")), content, str(folder)
+
+
+def _beside(folder: Path) -> dict[str, str]:
+    """Hashes of what a report reads beside a record, by name; what it cannot read is not there."""
+    from maskbench.report import probed
+
+    found = {}
+    try:
+        listed = trust.listed(folder, probed.FOLDER, probed.SUFFIX)[: probed.MOST]
+    except StoreError:
+        listed = []
+    for name in (*WANTED, *(f"{probed.FOLDER}/{name}" for name in listed)):
+        try:
+            content = trust.inside(folder, name, trust.MAX_BYTES).read_bytes()
+        except (OSError, StoreError):
+            continue
+        found[name] = hashlib.sha256(content).hexdigest()
+    return found
 
 
 def _copied(first: Path, folder: Path, held: Mapping[Path, Record]) -> tuple[str, str]:
+    """What is said of a copy; also what only it has, which nobody reads."""
     if first.resolve() == folder.resolve():
         return REPEATED, f"the same folder as {plain(held[first]['id'])}, by another path"
-    return COPY, "a copy of this run: the same record is in another folder, and counts once"
+    why = "a copy of this run: the same record is in another folder, and counts once"
+    read, here = _beside(first), _beside(folder)
+    unread = [plain(name) for name in sorted(here) if here[name] != read.get(name)]
+    more = f"; not read, for the one that counts has others or none: {', '.join(unread)}"
+    return COPY, why + (more if unread else "")
 
 
 def origin(record: Record) -> dict[str, Any]:
