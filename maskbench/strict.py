@@ -25,8 +25,8 @@ class Part(BaseModel):
     def _known(cls, given: Any) -> Any:
         for key in given if isinstance(given, Mapping) else ():
             if key not in cls.model_fields:
-                said = unknown("key", str(key), cls.model_fields).replace("{", "{{")
-                raise PydanticCustomError("unknown_key", said.replace("}", "}}"), {"key": key})
+                said = unknown("key", str(key), cls.model_fields)
+                raise PydanticCustomError("unknown_key", "{said}", {"key": key, "said": said})
         return given
 
 
@@ -54,7 +54,8 @@ def read(path: Path, kind: type[P], remedy: str) -> P:
     except ValidationError as error:
         first = error.errors()[0]
         where = [str(part) for part in first["loc"]]
-        more = [str(first["ctx"]["key"])] if first["type"] == "unknown_key" else []
+        unknown_key = first.get("ctx", {}).get("key") if first["type"] == "unknown_key" else None
+        more = [] if unknown_key is None else [str(unknown_key)]
         line = line_of(text, [*where, *more])
         spot = f", line {line}" if line else ""
         key = f"{'.'.join(where)}: " if where else ""
