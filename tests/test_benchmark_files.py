@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import cli
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +14,7 @@ from maskbench.benchmark import reading
 from maskbench.benchmark.layout import Place, laid_out, read_plan
 from maskbench.benchmark.schema import Benchmark
 from maskbench.benchmark.slots import Slots, refuse_unfair, slots
-from maskbench.errors import StoreError, UsageError
+from maskbench.errors import USAGE, StoreError, UsageError
 from maskbench.events import Silent
 from maskbench.results import Store
 
@@ -247,3 +248,31 @@ def test_seconds_are_not_shared(file: Callable[..., Path], tmp_path: Path) -> No
     refuse_unfair(plan, slots(1, 1, [], 2))
     with pytest.raises(UsageError, match="budget of seconds"):
         refuse_unfair(plan, slots(2, 1, [], 2))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--strategy", "random"], "--strategy is about a single run"),
+        (["--nproc", "2"], "--nproc is about a single run"),
+        (["--hidden", "3"], "--hidden cannot be given beside a benchmark"),
+        (["--only", "random-s0", "--dry-run"], "--dry-run is about many runs"),
+        (["--only", "random-s0", "--jobs", "2"], "--jobs is about many runs"),
+        (["--detach"], "add --launch slurm"),
+        (["--slurm", "time=1h"], "add --launch slurm"),
+        (["--launch", "slurm", "--pack", "2"], "--pack is about this machine"),
+        (["--only", "rndom-s0"], "Did you mean 'random-s0'"),
+    ],
+)
+def test_no_option_is_dropped_silently(
+    file: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    path = file()
+    out = path.parent / "runs"
+    assert cli(monkeypatch, "run", str(path), "--out", str(out), *words) == USAGE
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()

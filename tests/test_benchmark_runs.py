@@ -11,10 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_run import paint
+from test_run import pictures
 
 from maskbench.errors import OK, STOPPED
 from maskbench.results import Store, read_record
+
+__all__ = ["pictures"]
 
 pytestmark = pytest.mark.slow
 
@@ -58,14 +60,6 @@ probes = {{ draws = 1 }}
 [strategies.block]
 """
 LEFT_OUT = 3
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
-    paint(root / "train", 20, 0)
-    paint(root / "test", 10, 1)
-    return root
 
 
 def put(folder: Path, pictures: Path, *, steps: int = 6, more: str = "") -> Path:

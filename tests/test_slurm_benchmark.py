@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from lab import slurm, until
 from test_benchmark_runs import encoders, put
-from test_run import paint
+from test_run import pictures
 
 from maskbench.errors import OK
 from maskbench.results import Store, read_record
+
+__all__ = ["pictures"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
@@ -23,14 +25,6 @@ JOB = "partition=low,time=10min,cpus-per-task=1"
 def lab(shared: Path) -> Iterator[Path]:
     with slurm(shared) as folder:
         yield folder
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
-    paint(root / "train", 20, 0)
-    paint(root / "test", 10, 1)
-    return root
 
 
 def maskbench(verb: str, path: Path, *words: str) -> "subprocess.CompletedProcess[str]":

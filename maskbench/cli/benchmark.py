@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maskbench.benchmark.states import State
     from maskbench.care import Care
     from maskbench.events import Progress
+    from maskbench.runner import Result
 
 LEFT_OUT = 3
 
@@ -238,7 +239,7 @@ def rehearse(asked: "Asked", way: Way) -> None:
         benched.outlook(found, asked.question)
 
 
-def one_of(benchmark: str, name: str, out: Path, care: "Care", **given: Any) -> None:
+def one_of(benchmark: str, name: str, out: Path, care: "Care", **given: Any) -> "Result":
     """One run of a benchmark, here, in this process or this team of processes.
 
     Args:
@@ -253,7 +254,7 @@ def one_of(benchmark: str, name: str, out: Path, care: "Care", **given: Any) -> 
     """
     from maskbench.benchmark.layout import Place, laid_out, only, read_plan
     from maskbench.benchmark.reading import asked
-    from maskbench.cli import bars, render
+    from maskbench.cli import bars
     from maskbench.errors import UsageError
     from maskbench.results import Store
 
@@ -273,6 +274,4 @@ def one_of(benchmark: str, name: str, out: Path, care: "Care", **given: Any) -> 
         progress.message("starting (loading torch)")
         from maskbench.runner import run
 
-        result = run(laid.request, Store(out), progress, care=care, benchmark=plan.origin(name))
-    if os.environ.get("RANK", "0") == "0":
-        render.run_table(result.folder, result.record, reused=result.reused)
+        return run(laid.request, Store(out), progress, care=care, benchmark=plan.origin(name))

@@ -14,6 +14,7 @@ from maskbench.cli import options
 
 if TYPE_CHECKING:
     from maskbench.results import Store
+    from maskbench.runner import Result
     from maskbench.spec import Request
 
 
@@ -24,6 +25,8 @@ OF_BOTH = (
     "checkpoint_every", "on_nonfinite", "accumulate", "moments", "track",
 )  # fmt: skip
 """Parameters that mean something with a benchmark, too; the rest stands in its file."""
+ALONE = ("strategy", "fresh", "nproc")
+"""Parameters of a single run, which no file of a benchmark can say either."""
 
 
 def run(
@@ -139,10 +142,40 @@ def run(
     there = _elsewhere(result.record) if result.reused else ""
     if there:
         render.say(f"note  its seconds were taken {there}: --fresh runs it anew here.")
+    _shown(result, as_json=as_json)
+
+
+def _shown(result: "Result", *, as_json: bool) -> None:
+    """How a run ended."""
+    from maskbench.cli import render
+
     if as_json:
         _answer(result.folder, result.record, reused=result.reused)
     else:
         render.run_table(result.folder, result.record, reused=result.reused)
+
+
+def _refuse_dropped(context: typer.Context, told: dict[str, Any]) -> None:
+    """Refuse options of benchmarks that would have no effect beside others.
+
+    Raises:
+        UsageError: There is one.
+    """
+    from maskbench.errors import UsageError
+
+    here = _given(context, ("jobs", "pack"))
+    if told["only"]:
+        many = ("dry_run", "jobs", "pack", "launch", "slurm", "wait", "reports")
+        dropped = _given(context, many)
+        if dropped:
+            raise UsageError(f"{dropped[0]} is about many runs: leave it or --only out.")
+    elif told["launch"] == "slurm" and here:
+        raise UsageError(
+            f"{here[0]} is about this machine: jobs at a time are array-parallelism in --slurm, "
+            "runs per job are pack."
+        )
+    elif told["launch"] == "here" and _given(context, ("wait",)):
+        raise UsageError("--wait and --detach are about jobs of a cluster: add --launch slurm.")
 
 
 def _given(context: typer.Context, names: Iterable[str]) -> list[str]:
@@ -172,12 +205,15 @@ def _benchmark(context: typer.Context, told: dict[str, Any]) -> None:
     from maskbench.errors import UsageError, unknown
 
     rest = [name for name in context.params if name not in (*OF_BENCHMARKS, *OF_BOTH)]
-    wrong = _given(context, rest)
+    alone, wrong = _given(context, ALONE), _given(context, rest)
+    if alone:
+        raise UsageError(f"{alone[0]} is about a single run: leave it or the benchmark out.")
     if wrong:
         raise UsageError(
             f"{wrong[0]} cannot be given beside a benchmark: write it into the file "
             "([options], [probes], seeds or a strategy's settings)."
         )
+    _refuse_dropped(context, told)
     if told["launch"] not in ("here", "slurm"):
         raise UsageError(unknown("place to launch", told["launch"], ("here", "slurm")))
     if told["slurm"] and told["launch"] != "slurm":
@@ -194,7 +230,9 @@ def _benchmark(context: typer.Context, told: dict[str, Any]) -> None:
         track=told["track"],
     )
     if told["only"]:
-        benchmark.one_of(told["benchmark"], told["only"], told["out"], care, **changed)
+        result = benchmark.one_of(told["benchmark"], told["only"], told["out"], care, **changed)
+        if os.environ.get("RANK", "0") == "0":
+            _shown(result, as_json=told["as_json"])
         return
     fields = ("out", "reports", "jobs", "pack", "launch", "slurm", "wait", "as_json")
     way = benchmark.Way(care=care, **{name: told[name] for name in fields})
