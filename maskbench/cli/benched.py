@@ -176,7 +176,8 @@ def answers(found: Sequence["Answer"], metric: str, direction: str, baseline: st
                 "pairs": None if change is None else change.seeds,
             }
         )
-    title = f"by {metric}, {direction} is better"
+    unit = " in %, differences in points" if points else ""
+    title = f"by {metric}{unit}; {direction} is better"
     render.table(title, _shorter(rows, ("budget", "data", "model")))
 
 
