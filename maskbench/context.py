@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
-from maskbench import distributed, seeds
+from maskbench import distributed, seeds, weights
 from maskbench import model as _model
 from maskbench.mask import Grid, Mask
 from maskbench.model import Encoder, MaskedAutoencoder, Outcome
@@ -143,7 +143,7 @@ class ModelView:
     @staticmethod
     def build(factory: Callable[[], M], generator: torch.Generator) -> M:
         """A strategy's net, initialised like the model from a keyed generator of the CPU."""
-        return _model.build(factory, generator)
+        return weights.build(factory, generator)
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,24 @@
 """One masked autoencoder (He et al., arXiv 2111.06377), on timm's ViT blocks.
 
-The encoder *receives* a mask: it never decides what is hidden. It runs on visible patches only;
+The encoder *receives* a mask: it never decides what is hidden. It embeds visible patches only;
 the decoder predicts normalised pixels of hidden patches only, and the loss is theirs alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from maskbench.mask import Mask, take
 from maskbench.shape import ModelShape
-
-M = TypeVar("M", bound=nn.Module)
+from maskbench.weights import initialise
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,12 @@ class Outcome:
     prediction: Tensor
     mask: Mask
 
+    @classmethod
+    def of(cls, found: Iterable[Tensor], mask: Mask) -> "Outcome":
+        """What ``MaskedAutoencoder.rebuild`` found under a mask."""
+        loss, patch_loss, latent, prediction = found
+        return cls(loss, patch_loss, latent, prediction, mask)
+
 
 def blocks(depth: int, width: int, heads: int, eps: float) -> nn.Sequential:
     """``depth`` pre-norm ViT blocks (timm's), MLP ratio 4, with qkv bias."""
@@ -46,49 +52,6 @@ def blocks(depth: int, width: int, heads: int, eps: float) -> nn.Sequential:
     return nn.Sequential(
         *(Block(width, heads, mlp_ratio=4.0, qkv_bias=True, norm_layer=norm) for _ in range(depth))
     )
-
-
-def initialise(module: nn.Module, generator: torch.Generator) -> None:
-    """Fill every linear layer, convolution and norm, and every ``*_token``, from one generator.
-
-    MAE's choice: Xavier uniform weights (a patch embedding counts as a linear layer), zero biases,
-    tokens normal with standard deviation 0.02. Draws in the order of registration, on the CPU.
-
-    Raises:
-        ValueError: A parameter is none of these; give it a layer, or a name that ends in _token.
-    """
-    filled: set[int] = set()
-    for child in module.modules():
-        if isinstance(child, nn.Linear | nn.Conv2d):
-            weight = child.weight.data
-            nn.init.xavier_uniform_(weight.view(weight.shape[0], -1), generator=generator)
-            if child.bias is not None:
-                nn.init.zeros_(child.bias)
-        elif isinstance(child, nn.LayerNorm | nn.GroupNorm):
-            nn.init.ones_(child.weight)
-            nn.init.zeros_(child.bias)
-        else:
-            continue
-        filled.update(id(parameter) for parameter in child.parameters())
-    for name, parameter in module.named_parameters():
-        if name.endswith("_token"):
-            nn.init.normal_(parameter, std=0.02, generator=generator)
-        elif id(parameter) not in filled:
-            raise ValueError(f"no rule to initialise parameter {name!r}")
-
-
-def build(factory: Callable[[], M], generator: torch.Generator) -> M:
-    """A module from a factory, initialised from one generator; draws nothing from global streams.
-
-    Args:
-        factory: Makes the module (on the meta device, where layers draw no numbers).
-        generator: Of the CPU.
-    """
-    with torch.device("meta"):
-        module = factory()
-    module.to_empty(device="cpu")
-    initialise(module, generator)
-    return module
 
 
 def sincos_positions(side: int, width: int) -> Tensor:
@@ -126,6 +89,20 @@ class Encoder(nn.Module):
         """Patch embeddings plus positions of all patches: (images, patches, width)."""
         tokens: Tensor = self.patch_embed(images)
         return tokens + self.pos_embed[:, 1:]
+
+    def embed_pixels(self, pixels: Tensor, positions: Tensor) -> Tensor:
+        """``embed`` of some patches only, up to rounding.
+
+        Args:
+            pixels: Of these patches, (images, n, patch values): row, column, channel.
+            positions: Theirs, (images, n).
+
+        Returns:
+            (images, n, width).
+        """
+        by_pixel = self.patch_embed.proj.weight.permute(0, 2, 3, 1).flatten(1)
+        tokens = functional.linear(pixels, by_pixel, self.patch_embed.proj.bias)
+        return tokens + take(self.pos_embed[:, 1:].expand(len(pixels), -1, -1), positions)
 
     def encode(self, tokens: Tensor) -> Tensor:
         """Encoder on any subset of embedded patches: (B, n, width) to (B, n + 1, width)."""
@@ -222,14 +199,25 @@ class MaskedAutoencoder(Encoder):
             images: Normalised floats, (images, 3, side, side).
             mask: What is hidden; the same count in every image.
         """
-        visible, hidden = mask.visible_positions, mask.hidden_positions
-        patch_loss, latent, prediction = self._cut(self._rebuild, images, visible, hidden)
-        return Outcome(patch_loss.mean(), patch_loss, latent, prediction, mask)
+        found = self.rebuild(images, mask.visible_positions, mask.hidden_positions)
+        return Outcome.of(found, mask)
 
-    def _rebuild(self, images: Tensor, visible: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
-        latent = self.encode(take(self.embed(images), visible))
+    def rebuild(self, images: Tensor, visible: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Loss, loss per patch, latent and prediction: an ``Outcome`` by tensors alone.
+
+        Args:
+            images: Normalised floats, (images, 3, side, side).
+            visible: Positions of visible patches, (images, visible).
+            hidden: Positions of the others, (images, hidden).
+        """
+        patch_loss, latent, prediction = self._cut(self._piece, images, visible, hidden)
+        return patch_loss.mean(), patch_loss, latent, prediction
+
+    def _piece(self, images: Tensor, visible: Tensor, hidden: Tensor) -> tuple[Tensor, ...]:
+        pixels = self.patchify(images)
+        latent = self.encode(self.embed_pixels(take(pixels, visible), visible))
         prediction = self.decode(latent, visible, hidden)
-        return self.patch_loss(prediction, take(self.patchify(images), hidden)), latent, prediction
+        return self.patch_loss(prediction, take(pixels, hidden)), latent, prediction
 
     def _cut(self, passing: Callable[..., tuple[Tensor, ...]], *rows: Tensor) -> tuple[Tensor, ...]:
         """A pass over the batch in pieces; what one keeps for backward is computed again."""

@@ -110,10 +110,10 @@ def step_flops(shape: ModelShape, visible: int) -> dict[str, int]:
 
     Args:
         shape: The model.
-        visible: Visible patches per image; the decoder predicts only the others.
+        visible: Visible patches per image: only these are embedded, only the others predicted.
     """
     encoder = 3 * blocks_forward(shape.depth, visible + 1, shape.width)
-    embed = 2 * linear_flops(shape.patches, shape.patch_values, shape.width)
+    embed = 2 * linear_flops(visible, shape.patch_values, shape.width)
     decoder = 3 * (
         linear_flops(visible + 1, shape.width, shape.decoder_width)
         + blocks_forward(shape.decoder_depth, shape.patches + 1, shape.decoder_width)

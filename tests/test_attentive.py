@@ -13,7 +13,6 @@ from maskbench import seeds
 from maskbench.data.source import Images
 from maskbench.errors import DataError, UsageError
 from maskbench.events import Silent
-from maskbench.model import build
 from maskbench.probes.attentive import (
     AttentiveSettings,
     Pool,
@@ -25,6 +24,7 @@ from maskbench.probes.attentive import (
 from maskbench.probes.backbone import Backbone
 from maskbench.probes.fewshot import few_shot
 from maskbench.probes.labelled import central, frozen_feature, labelled, short
+from maskbench.weights import build
 
 ATTENTIVE = AttentiveSettings(rates=(1e-3, 3e-2), epochs=3)
 

@@ -89,9 +89,15 @@ def embedding(shape: ModelShape) -> int:
     return linear_flops(shape.patches, shape.patch_values, shape.width)
 
 
+def published(shape: ModelShape) -> int:
+    """The plain step as published, which embeds hidden patches, too, and throws them away."""
+    hidden = quarter(shape).hidden
+    return plain(shape) + 2 * linear_flops(hidden, shape.patch_values, shape.width)
+
+
 def forward(shape: ModelShape) -> float:
     """A third of the step, 1e9 multiply-adds; images need no gradient, so embedding counts 2."""
-    return (plain(shape) + embedding(shape)) / 3 / 2e9
+    return (published(shape) + embedding(shape)) / 3 / 2e9
 
 
 def encoder_on_all(shape: ModelShape) -> int:
@@ -122,7 +128,7 @@ def computed(column: str, shape: ModelShape) -> float:
         "hpm": lambda shape: own("hpm", shape) + pixel_decoder_on_all(shape),
         "sampler": sampler_as_coded,
     }[column]
-    return 1 + extra(shape) / plain(shape)
+    return 1 + extra(shape) / published(shape)
 
 
 @pytest.mark.parametrize("size", TABLE)
@@ -172,7 +178,7 @@ def test_the_plain_step_by_hand() -> None:
     """
     block_5_of_24 = 3 * 2880 + 600 + 600 + 2880 + 8 * 2880
     block_17_of_16 = 3 * 4352 + 4624 + 4624 + 4352 + 8 * 4352
-    embed, narrow, head = 16 * 48 * 24, 5 * 24 * 16, 12 * 16 * 48
+    embed, narrow, head = 4 * 48 * 24, 5 * 24 * 16, 12 * 16 * 48
     assert step_flops(SMALL, 4) == {
         "encoder": 2 * (3 * 2 * block_5_of_24 + 2 * embed),
         "decoder": 2 * 3 * (narrow + block_17_of_16 + head),

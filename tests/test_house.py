@@ -19,7 +19,7 @@ RANKS = [
     [
         *("mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"),
         *("clock", "machine", "files", "shown", "signals", "team", "checkpoint", "trust", "record"),
-        *("statistics", "strict"),
+        *("statistics", "strict", "weights"),
     ],
     ["model", "spec", "provenance", "pace", "metrics", "launch", "analysis", "trackers"],
     ["context", "tuning", "lock", "care"],
@@ -27,7 +27,7 @@ RANKS = [
     ["compose"],
     ["registry", "data", "optim", "probes", "figures"],
     ["priors", "inquiry"],
-    ["job", "place", "rebuilding"],
+    ["job", "place", "rebuilding", "graphs"],
     ["guard"],
     ["train"],
     ["masks", "report", "plan", "contract", "ledger", "calibration", "reference", "findings"],

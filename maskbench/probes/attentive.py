@@ -25,7 +25,6 @@ from maskbench import seeds
 from maskbench.data import Images
 from maskbench.errors import DataError, DivergedError, UsageError
 from maskbench.events import Progress, Silent
-from maskbench.model import build
 from maskbench.probes.backbone import Backbone
 from maskbench.probes.descent import Course, descend
 from maskbench.probes.fewshot import Labels, class_order
@@ -41,6 +40,7 @@ from maskbench.probes.labelled import (
 )
 from maskbench.probes.suite import Row
 from maskbench.probes.tokens import Tokens, half_tokens
+from maskbench.weights import build
 
 
 @dataclass(frozen=True)

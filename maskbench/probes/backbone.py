@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from maskbench import seeds
 from maskbench.data import augment
 from maskbench.errors import DataError
-from maskbench.model import Encoder, MaskedAutoencoder, initialise
+from maskbench.model import Encoder, MaskedAutoencoder
+from maskbench.weights import initialise
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from torch.nn.functional import cross_entropy
 from maskbench import seeds
 from maskbench.data import Images
 from maskbench.events import Progress, Silent
-from maskbench.model import build
 from maskbench.probes.backbone import Backbone
 from maskbench.probes.descent import Course, descend
 from maskbench.probes.labelled import (
@@ -36,6 +35,7 @@ from maskbench.probes.labelled import (
 from maskbench.probes.mixing import erase, mix, soft_targets
 from maskbench.probes.recipes import layerwise_adamw
 from maskbench.probes.suite import Row
+from maskbench.weights import build
 
 
 @dataclass(frozen=True)

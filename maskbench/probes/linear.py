@@ -16,7 +16,6 @@ from torch.nn.functional import cross_entropy
 from maskbench import seeds
 from maskbench.data import Images
 from maskbench.events import Progress, Silent
-from maskbench.model import build
 from maskbench.probes.backbone import Backbone
 from maskbench.probes.descent import Course, descend
 from maskbench.probes.labelled import (
@@ -34,6 +33,7 @@ from maskbench.probes.labelled import (
 )
 from maskbench.probes.recipes import lars
 from maskbench.probes.suite import Row
+from maskbench.weights import build
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from maskbench.data.feed import Feed
 from maskbench.data.source import Split
 from maskbench.errors import DivergedError
 from maskbench.events import Progress
-from maskbench.model import Encoder, MaskedAutoencoder, initialise
+from maskbench.model import Encoder, MaskedAutoencoder
 from maskbench.optim import Schedule, adamw, autocast
 from maskbench.shape import ModelShape
 from maskbench.spec import RunSettings
+from maskbench.weights import initialise
 
 LOOKS = 100
 """Times that somebody who watches is told how far it is."""
