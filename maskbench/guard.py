@@ -66,7 +66,7 @@ class Guard:
             self._first = torch.where(found & fresh, step, self._first)
             self._seen = torch.where(fresh, seen, self._seen) if self._names else seen
             self._names = list(losses)
-            self._bad = torch.maximum(self._bad, found.float())
+            self._bad.copy_(torch.maximum(self._bad, found.float()))  # graphs know its address
             self._job.optimizer.found_inf = self._bad  # type: ignore[attr-defined]
             return True
         if not bool(found):

@@ -1,7 +1,7 @@
 """The main optimiser, its schedule as a function of the budget fraction, and precision."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -64,6 +64,17 @@ def adamw(
         {"params": plain, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), fused=True)
+
+
+def descent(optimizer: torch.optim.Optimizer) -> Callable[[float], None]:
+    """One step of an optimiser at a learning rate that is given to it."""
+
+    def descend(rate: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+
+    return descend
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

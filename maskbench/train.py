@@ -11,18 +11,16 @@ from torch import Tensor
 
 from maskbench.distributed import averages
 from maskbench.errors import DivergedError
+from maskbench.graphs import Descend, Forward, compiled, updates
 from maskbench.guard import Guard
 from maskbench.job import Job
-from maskbench.mask import Mask
-from maskbench.model import MaskedAutoencoder
-from maskbench.optim import autocast
-from maskbench.strategy import Context, Outcome
+from maskbench.optim import autocast, descent
+from maskbench.strategy import Context
 
 LOGS_PER_RUN = 200
 COMPILING = {"cuda": 2}
 """First steps that compile for every number of hidden patches: two on a GPU, elsewhere one."""
 
-Forward = Callable[[Tensor, Mask], Outcome]
 Log = Callable[[Mapping[str, Any]], None]
 Moment = Callable[[int], None]
 
@@ -48,8 +46,7 @@ def train(
         DivergedError: The loss, a gradient, or a number the strategy logs, is not finite.
         StrategyError: The strategy raised, or its mask breaks the contract.
     """
-    forward = compiled(job.model, job.device) if job.compile else job.model
-    compiling = COMPILING.get(job.device.type, 1) if job.compile else 0
+    forward, descend, compiling = _ways(job)
     clock, seen = job.clock, Counter[int]()
     line = log if isinstance(log, Line) else Line(job, log)
     guard = guard or Guard(job)
@@ -75,7 +72,7 @@ def train(
             losses = {"the loss": outcome.loss}
             if extra is not None:
                 losses["the strategy's loss"] = extra
-            told = update(job, losses, context, guard)
+            told = update(job, losses, context, guard, descend)
         if told:
             with clock.on("strategy"), autocast(job.device, job.precision), job.blame("after_step"):
                 logged = job.strategy.after_step(batch, outcome, context)
@@ -87,29 +84,20 @@ def train(
     clock.stop()
 
 
-def compiled(model: MaskedAutoencoder, device: torch.device) -> Forward:
-    """The forward pass, and its backward pass, compiled; on a GPU each is launched as one graph.
-
-    There, what a call returns is overwritten by the next one: who keeps a tensor keeps a copy.
-
-    Args:
-        model: What is trained.
-        device: Where it is.
-    """
-    if device.type != "cuda":
-        return torch.compile(model)
-    graphs = torch.compile(model, mode="reduce-overhead")
-
-    def forward(images: Tensor, mask: Mask) -> Outcome:
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        outcome: Outcome = graphs(images, mask)
-        return outcome
-
-    return forward
+def _ways(job: Job) -> tuple[Forward, Descend, int]:
+    """Of a forward pass, of an update; and how many first steps compile them."""
+    if not job.compile:
+        return job.model, descent(job.optimizer), 0
+    own = compiled(job.model, job.device), updates(job.optimizer, job.device)
+    return *own, COMPILING.get(job.device.type, 1)
 
 
 def update(
-    job: Job, losses: Mapping[str, Tensor], context: Context, guard: Guard
+    job: Job,
+    losses: Mapping[str, Tensor],
+    context: Context,
+    guard: Guard,
+    descend: Descend,
 ) -> Mapping[str, Tensor]:
     """Backward, and one step of the main optimiser: the losses of the whole batch.
 
@@ -118,6 +106,7 @@ def update(
         losses: Of this process's images, by part; their sum is descended.
         context: Of the step.
         guard: Looks at losses and gradients before they reach the weights.
+        descend: One step of the optimiser.
 
     Returns:
         The losses; empty where the step was skipped.
@@ -131,18 +120,11 @@ def update(
     told = {name: loss.detach().clone() for name, loss in losses.items()}
     context.average([*told.values(), *(p.grad for p in trained if p.grad is not None)])
     if guard.passes(context.step, told, trained):
-        for group in job.optimizer.param_groups:
-            group["lr"] = context.learning_rate
-        job.optimizer.step()
+        descend(context.learning_rate)
     else:
         told = {}
     job.optimizer.zero_grad()
     return told
-
-
-def _copied(numbers: Mapping[str, Tensor | float]) -> Mapping[str, Tensor | float]:
-    """Numbers that stay as they are when the step's own tensors are overwritten."""
-    return {k: v.detach().clone() if isinstance(v, Tensor) else v for k, v in numbers.items()}
 
 
 class Line:
@@ -169,7 +151,7 @@ class Line:
             context: Of the step.
         """
         self._losses.append(loss)
-        self._latest = _copied(logged) if self._job.compile else logged
+        self._latest = logged
         self._rate, self._images = context.learning_rate, context.images
 
     def end(self, guard: Guard) -> None:

@@ -1,44 +1,26 @@
-"""``--compile`` on a GPU launches graphs, whose outputs the next step overwrites.
+"""``--compile`` on a GPU replays graphs: the same numbers, whatever a strategy does around them.
 
-Without a GPU a forward pass stands in that spoils what it gave, and the gradients of it, when it is
-called again: whoever keeps a tensor beyond its step has other numbers than without it.
+Without a GPU stand-ins for torch's graphs show that what is recorded is what is replayed.
 """
 
-import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from conftest import make_job
-from torch import Tensor
+from torch import Tensor, nn
 
-from maskbench import registry, train
-from maskbench.errors import DivergedError
+from maskbench import graphs, registry, train
 from maskbench.guard import Guard
 from maskbench.job import Job
-from maskbench.strategy import Batch, Context, Mask, MaskStrategy, Outcome
+from maskbench.mask import Mask
+from maskbench.optim import adamw, descent
+from maskbench.strategy import Outcome
 
 NAMES = [*(entry.name for entry in registry.entries()), "prototypes+clmae", "ratio+hpm"]
-SPOILT = ("loss", "patch_loss", "latent", "prediction")
-
-
-def spoiling(model: Any) -> Any:
-    """In place of ``torch.compile``: outputs and gradients hold for a step."""
-    static: list[Tensor] = []
-    for parameter in model.parameters():
-        parameter.register_post_accumulate_grad_hook(lambda p: static.append(p.grad))
-
-    def forward(images: Tensor, mask: Mask) -> Outcome:
-        for tensor in static:
-            tensor.data.fill_(math.nan if tensor.is_floating_point() else 0)
-        static.clear()
-        outcome: Outcome = model(images, mask)
-        static.extend(getattr(outcome, name) for name in SPOILT)
-        static.append(mask._order)  # computed inside
-        return outcome
-
-    return forward
 
 
 def rows_of(job: Job, *, every: int = 1, guard: Guard | None = None) -> list[dict[str, Any]]:
@@ -50,60 +32,164 @@ def rows_of(job: Job, *, every: int = 1, guard: Guard | None = None) -> list[dic
     return rows
 
 
+class Replayed:
+    """In place of a CUDA graph: what was done while it was recorded, on the tensors of then."""
+
+    now: "Replayed | None" = None
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], Any]] = []
+
+    def replay(self) -> None:
+        for each in self.work:
+            each()
+
+
+@contextmanager
+def recording(graph: Replayed) -> Iterator[None]:
+    Replayed.now = graph
+    yield
+    Replayed.now = None
+
+
+def recordable(optimizer: torch.optim.Optimizer) -> None:
+    """Its step is not taken while a graph is recorded, and taken with the options of then."""
+    step = optimizer.step
+
+    def noted(*_: Any) -> None:
+        if Replayed.now is None:
+            step()
+            return
+        then = [dict(group) for group in optimizer.param_groups]
+        assert all(group["capturable"] for group in then)
+        held = [p.grad for group in then for p in group["params"]]
+
+        def again() -> None:
+            now = [dict(group) for group in optimizer.param_groups]
+            assert [p.grad.data_ptr() for g in now for p in g["params"]] == [
+                g.data_ptr() for g in held
+            ]
+            for group, old in zip(optimizer.param_groups, then, strict=True):
+                group["lr"] = float(old["lr"])
+            step()
+            for group, new in zip(optimizer.param_groups, now, strict=True):
+                group.update(new)
+
+        Replayed.now.work.append(again)
+
+    optimizer.step = noted  # type: ignore[assignment]
+
+
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Graphs without a GPU; told are the shapes of what is recorded."""
+    told: list[tuple[int, ...]] = []
+
+    def graphed(passing: nn.Module, rows: tuple[Tensor, ...], pool: Any) -> None:
+        told.append((len(rows[0]), rows[2].shape[1]))
+        eager, static = passing.forward, [row.clone() for row in rows]
+
+        def forward(*given: Tensor) -> tuple[Tensor, ...]:
+            for mine, yours in zip(static, given, strict=True):
+                mine.copy_(yours)  # another shape is refused
+            found: tuple[Tensor, ...] = eager(*static)
+            for old in passing.__dict__.pop("outputs", ()):
+                old.data.fill_(torch.nan)  # whoever keeps what the last call gave has no number
+            passing.__dict__["outputs"] = found
+            return found
+
+        passing.forward = forward
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", graphed)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Replayed)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    monkeypatch.setattr(torch, "compile", lambda passing: passing)
+    return told
+
+
+def on_stand_ins(job: Job) -> Job:
+    """As on a GPU."""
+    recordable(job.optimizer)
+    return replace(job, compile=True)
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_kept_beyond_its_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", spoiling)
+def test_a_run_by_graphs_is_the_run_by_steps(
+    name: str, stand_ins: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lines, weights and the strategy's state, though outputs are overwritten by the next step."""
+    monkeypatch.setattr(train, "compiled", lambda model, device: graphs.Passes(model))
+    monkeypatch.setattr(train, "updates", lambda optimizer, device: graphs.Updates(optimizer))
     found = []
-    for compile_ in (False, True):
-        job = replace(make_job(name, budget="12step"), compile=compile_)
+    for change in (lambda job: job, on_stand_ins):
+        job = change(make_job(name, budget="100img"))
         found.append((rows_of(job, every=5), job.strategy.state_dict(), job.model.state_dict()))
     assert found[0][0] == found[1][0] != []
-    for plain, spoilt in zip(*(each[2].values() for each in found), strict=True):
-        assert torch.equal(plain, spoilt)
+    for plain, replayed in zip(*(each[2].values() for each in found), strict=True):
+        assert torch.equal(plain, replayed)
     for key, plain in found[0][1].items():
         if isinstance(plain, Tensor):
             assert torch.equal(plain, found[1][1][key]), key
+    assert len(stand_ins) == len(set(stand_ins)) > ("ratio" in name)
+    assert {images for images, _ in stand_ins} == {8}
 
 
-class Keeper(MaskStrategy):
-    """Hides at random; logs a part of the outcome itself, and of the step before if it may."""
-
-    kept: Tensor | None = None
-
-    def __init__(self, *, keeps: bool, fails: int = -1) -> None:
-        super().__init__()
-        self.keeps, self.fails = keeps, fails
-
-    def mask(self, batch: Batch, context: Context) -> Mask:
-        return Mask.from_scores(context.uniform("mask", batch), context.grid)
-
-    def extra_loss(self, batch: Batch, outcome: Outcome, context: Context) -> Tensor | None:
-        return outcome.loss * math.nan if context.step == self.fails else None
-
-    def after_step(self, batch: Batch, outcome: Outcome, context: Context) -> dict[str, Tensor]:
-        now = outcome.patch_loss.detach()[0, 0]
-        before = now if self.kept is None else self.kept
-        self.kept = now if self.keeps else None
-        return {"now": now, "before": before}
+def stepped(optimizer: torch.optim.Optimizer, descend: graphs.Descend, *, moving: bool) -> None:
+    """Ten steps at falling rates; gradients lie where they lay, or anywhere."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    rng = torch.Generator().manual_seed(0)
+    held = [torch.zeros_like(p) for p in parameters]
+    kept = []
+    for step in range(10):
+        for parameter, own in zip(parameters, held, strict=True):
+            fresh = torch.rand(own.shape, generator=rng)
+            parameter.grad = fresh if moving else own.copy_(fresh)
+            kept.append(fresh)
+        descend(0.1 / (1 + step))
+        optimizer.zero_grad()
 
 
-def test_a_strategy_that_keeps_an_outcome_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", spoiling)
-    with pytest.raises(DivergedError, match="before is nan"):
-        rows_of(replace(make_job(Keeper(keeps=True)), compile=True))
-
-
-def test_numbers_of_the_last_sound_step_outlive_a_skipped_one(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("moving", [False, True])
+def test_updates_are_recorded_where_gradients_stay(
+    moving: bool, stand_ins: list[tuple[int, ...]]
 ) -> None:
-    """The line at the end of a skipped step has the numbers of the step before."""
-    monkeypatch.setattr(torch, "compile", spoiling)
-    found = []
-    for compile_ in (False, True):
-        job = replace(make_job(Keeper(keeps=False, fails=2)), compile=compile_)
-        found.append(rows_of(job, every=3, guard=Guard(job, tolerated=1)))
-    assert found[0] == found[1]
-    assert len(found[0]) == 2
+    weights = []
+    for graphed in (False, True):
+        torch.manual_seed(0)
+        layer = nn.Linear(3, 2)
+        optimizer = adamw(layer, [], 0.05)
+        recordable(optimizer)
+        updates = graphs.Updates(optimizer)
+        stepped(optimizer, updates if graphed else descent(optimizer), moving=moving)
+        weights.append([p.detach() for p in layer.parameters()])
+        assert len(updates._graphs) == (graphed and not moving)
+        assert not any(group["capturable"] for group in optimizer.param_groups)
+        assert {type(group["lr"]) for group in optimizer.param_groups} == {float}
+    for plain, replayed in zip(*weights, strict=True):
+        assert torch.allclose(plain, replayed, atol=1e-7)
+    assert not torch.allclose(weights[0][0], layer.weight * 0)
+
+
+def test_a_sign_of_bad_numbers_is_part_of_what_is_recorded() -> None:
+    """Where the sign lies elsewhere, the graph that looks at the old one is not replayed."""
+    layer = nn.Linear(3, 2)
+    optimizer = adamw(layer, [], 0.05)
+    updates = graphs.Updates(optimizer)
+    before = updates._addresses()
+    optimizer.found_inf = torch.zeros(())  # type: ignore[attr-defined]
+    assert updates._addresses() != before
+
+
+def test_the_sign_of_bad_numbers_stays_where_it_is() -> None:
+    job = make_job()
+    guard = Guard(job)
+    guard._eager = False
+    places = set()
+    for step in range(3):
+        guard.passes(step, {"the loss": torch.ones(())}, job.model.parameters())
+        places.add(job.optimizer.found_inf.data_ptr())  # type: ignore[attr-defined]
+    assert len(places) == 1
 
 
 def test_the_rest_of_a_budget_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:

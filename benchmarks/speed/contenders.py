@@ -12,11 +12,11 @@ from benchmarks.speed import peers
 from benchmarks.speed.textbook import Textbook
 from benchmarks.speed.timing import Times
 from maskbench import seeds
+from maskbench.graphs import compiled, updates
 from maskbench.mask import Grid, Mask
 from maskbench.model import MaskedAutoencoder
-from maskbench.optim import adamw, autocast
+from maskbench.optim import adamw, autocast, descent
 from maskbench.shape import PRESETS, ModelShape
-from maskbench.train import compiled
 
 RATIO = 0.75
 OURS, COMPILED, PLAIN = "maskbench", "maskbench, compiled", "textbook"
@@ -134,19 +134,24 @@ def contenders(
 
 
 def stepping(
-    module: nn.Module, call: Call, given: Inputs, precision: str, steps: int
+    module: nn.Module,
+    call: Call,
+    given: Inputs,
+    precision: str,
+    steps: int,
+    *,
+    compile_: bool = False,
 ) -> Callable[[], Tensor]:
-    """So many whole training steps."""
+    """So many whole training steps; ``compile_``: with the update of a compiled run."""
     optimizer, device = adamw(module, [], 0.05), given.images.device
-    for group in optimizer.param_groups:
-        group["lr"] = 1e-4
+    descend = updates(optimizer, device) if compile_ else descent(optimizer)
 
     def work() -> Tensor:
         for _ in range(steps):
             with autocast(device, precision):
                 loss = call(given)
             loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            descend(1e-4)
             optimizer.zero_grad()
         return loss
 

@@ -39,11 +39,11 @@ from benchmarks.speed.contenders import (
 )  # fmt: skip
 from benchmarks.speed.timing import interleaved, wait
 from maskbench import seeds
+from maskbench.graphs import compiled
 from maskbench.mask import Grid
 from maskbench.model import MaskedAutoencoder
 from maskbench.optim import adamw
 from maskbench.shape import PRESETS, step_flops
-from maskbench.train import compiled
 
 CAPTURED, SQUARE = "maskbench, captured", "product of 8192 x 8192"
 PRECISION, SIDE, WARM = "bf16", 8192, 3
@@ -81,9 +81,10 @@ def ready(name: str, setting: Setting, given: Inputs, weights: MaskedAutoencoder
     if name == CAPTURED:
         first, once = captured(module, call, given)
     else:
-        once = stepping(module, call, given, PRECISION, 1)
+        once = stepping(module, call, given, PRECISION, 1, compile_=name == COMPILED)
         first = float(once().detach())
-        once()  # a compiled one records its graphs in this one
+        for _ in range(WARM):  # a compiled one records its graphs: of its passes, of its update
+            once()
     wait(device)
 
     def work() -> None:
