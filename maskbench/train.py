@@ -77,6 +77,7 @@ def train(
             with clock.on("strategy"), autocast(job.device, job.precision), job.blame("after_step"):
                 logged = job.strategy.after_step(batch, outcome, context)
             line.add(told["the loss"], logged, context)
+        del outcome, extra, losses  # no graph of gradients is alive while the next one is recorded
         job.pace.took(turn, context.grid.hidden)
         line.end(guard)
     guard.settle()

@@ -3,7 +3,9 @@
 Without a GPU stand-ins for torch's graphs show that what is recorded is what is replayed.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -31,95 +33,98 @@ def rows_of(job: Job, *, every: int = 1, guard: Guard | None = None) -> list[dic
     return rows
 
 
-class Recording:
-    """In place of CUDA graphs: work is done again, on the tensors of then, into those of then."""
+class Replayed:
+    """In place of a CUDA graph: what was done while it was recorded, on the tensors of then."""
+
+    now: "Replayed | None" = None
 
     def __init__(self) -> None:
-        self.now: list[Callable[[], Any]] | None = None
-        self.passes: list[int] = []
+        self.work: list[Callable[[], Any]] = []
 
-    def recorded(
-        self, work: Callable[[], Any], place: Any = None
-    ) -> tuple[Any, Callable[[], None]]:
-        """As ``graphs.recorded``."""
-        done: list[Callable[[], Any]] = []
-        self.now = done
-        first = work()
-        self.now = None
-        if place is not None:
-            self.passes.append(len(first))
-
-        def replay() -> None:
-            for each in done:
-                each()
-            with torch.enable_grad():
-                fresh = () if done else work()
-            with torch.no_grad():
-                for old, new in zip(first or (), fresh or (), strict=True):
-                    if old is not None:
-                        old.data.copy_(new)
-
-        return first, replay
-
-    def watch(self, optimizer: torch.optim.Optimizer) -> None:
-        """Its step is not taken while it is recorded, and replayed with the options of then."""
-        step = optimizer.step
-
-        def noted(*_: Any) -> None:
-            if self.now is None:
-                step()
-                return
-            then = [dict(group) for group in optimizer.param_groups]
-            assert all(group["capturable"] for group in then)
-            held = [p.grad for group in then for p in group["params"]]
-
-            def again() -> None:
-                now = [dict(group) for group in optimizer.param_groups]
-                for mine, yours in zip(held, (p for g in now for p in g["params"]), strict=True):
-                    assert mine.data_ptr() == yours.grad.data_ptr()
-                for group, old in zip(optimizer.param_groups, then, strict=True):
-                    group["lr"] = float(old["lr"])
-                step()
-                for group, new in zip(optimizer.param_groups, now, strict=True):
-                    group.update(new)
-
-            self.now.append(again)
-
-        optimizer.step = noted  # type: ignore[assignment]
+    def replay(self) -> None:
+        for each in self.work:
+            each()
 
 
-def at_single_precision(optimizer: torch.optim.Optimizer) -> graphs.Descend:
-    """A rate that is recorded is a float32."""
-    descend = descent(optimizer)
-    return lambda rate: descend(float(torch.tensor(rate)))
+@contextmanager
+def recording(graph: Replayed) -> Iterator[None]:
+    Replayed.now = graph
+    yield
+    Replayed.now = None
 
 
-def as_compiled(passing: Callable[..., Any]) -> Callable[..., Any]:
-    """In place of ``torch.compile``: what is inside is not seen, only what comes out."""
-    return lambda *rows: tuple(tensor.view_as(tensor) for tensor in passing(*rows))
+def recordable(optimizer: torch.optim.Optimizer) -> None:
+    """Its step is not taken while a graph is recorded, and taken with the options of then."""
+    step = optimizer.step
+
+    def noted(*_: Any) -> None:
+        if Replayed.now is None:
+            step()
+            return
+        then = [dict(group) for group in optimizer.param_groups]
+        assert all(group["capturable"] for group in then)
+        held = [p.grad for group in then for p in group["params"]]
+
+        def again() -> None:
+            now = [dict(group) for group in optimizer.param_groups]
+            assert [p.grad.data_ptr() for g in now for p in g["params"]] == [
+                g.data_ptr() for g in held
+            ]
+            for group, old in zip(optimizer.param_groups, then, strict=True):
+                group["lr"] = float(old["lr"])
+            step()
+            for group, new in zip(optimizer.param_groups, now, strict=True):
+                group.update(new)
+
+        Replayed.now.work.append(again)
+
+    optimizer.step = noted  # type: ignore[assignment]
 
 
 @pytest.fixture
-def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
-    """Graphs without a GPU."""
-    found = Recording()
-    monkeypatch.setattr(graphs, "recorded", found.recorded)
-    monkeypatch.setattr(graphs.Place, "of", lambda parameters: graphs.Place(0, 0, ()))
-    monkeypatch.setattr(torch, "compile", as_compiled)
-    for room in (graphs, train):
-        monkeypatch.setattr(room, "descent", at_single_precision)
-    monkeypatch.setattr(train, "compiled", lambda model, device: graphs.Passes(model))
-    monkeypatch.setattr(train, "updates", lambda optimizer, device: graphs.Updates(optimizer))
-    return found
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+    """Graphs without a GPU; told are the shapes of what is recorded."""
+    told: list[tuple[int, ...]] = []
+
+    def graphed(passing: nn.Module, rows: tuple[Tensor, ...], pool: Any) -> None:
+        told.append((len(rows[0]), rows[2].shape[1]))
+        eager, static = passing.forward, [row.clone() for row in rows]
+
+        def forward(*given: Tensor) -> tuple[Tensor, ...]:
+            for mine, yours in zip(static, given, strict=True):
+                mine.copy_(yours)  # another shape is refused
+            found: tuple[Tensor, ...] = eager(*static)
+            for old in passing.__dict__.pop("outputs", ()):
+                old.data.fill_(torch.nan)  # whoever keeps what the last call gave has no number
+            passing.__dict__["outputs"] = found
+            return found
+
+        passing.forward = forward
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", graphed)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Replayed)
+    monkeypatch.setattr(torch.cuda, "graph", recording)
+    monkeypatch.setattr(torch, "compile", lambda passing: passing)
+    return told
+
+
+def on_stand_ins(job: Job) -> Job:
+    """As on a GPU."""
+    recordable(job.optimizer)
+    return replace(job, compile=True)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_run_by_graphs_is_the_run_by_steps(name: str, recording: Recording) -> None:
+def test_a_run_by_graphs_is_the_run_by_steps(
+    name: str, stand_ins: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Lines, weights and the strategy's state, though outputs are overwritten by the next step."""
+    monkeypatch.setattr(train, "compiled", lambda model, device: graphs.Passes(model))
+    monkeypatch.setattr(train, "updates", lambda optimizer, device: graphs.Updates(optimizer))
     found = []
-    for compile_ in (False, True):
-        job = replace(make_job(name, budget="100img"), compile=compile_)
-        recording.watch(job.optimizer)
+    for change in (lambda job: job, on_stand_ins):
+        job = change(make_job(name, budget="100img"))
         found.append((rows_of(job, every=5), job.strategy.state_dict(), job.model.state_dict()))
     assert found[0][0] == found[1][0] != []
     for plain, replayed in zip(*(each[2].values() for each in found), strict=True):
@@ -127,59 +132,45 @@ def test_a_run_by_graphs_is_the_run_by_steps(name: str, recording: Recording) ->
     for key, plain in found[0][1].items():
         if isinstance(plain, Tensor):
             assert torch.equal(plain, found[1][1][key]), key
-    assert len(recording.passes) >= 2  # forward and back
-    assert (len(recording.passes) > 2) == ("ratio" in name)
+    assert len(stand_ins) == len(set(stand_ins)) > ("ratio" in name)
+    assert {images for images, _ in stand_ins} == {8}
 
 
-def of(job: Job) -> list[Tensor]:
-    """Copies of the gradients of a job's model."""
-    return [p.grad.clone() for p in job.model.parameters() if p.grad is not None]
+def failing(*_: Any, **__: Any) -> Any:
+    """What torch says."""
+    raise RuntimeError("CUDA error: no\nmore about it")
 
 
-def gradients(job: Job, loss: Callable[[Outcome], Tensor], forward: Any) -> list[Tensor]:
-    """Of five steps: by the loss alone, then by something else, too, then by it alone again."""
-    found = []
-    for step, other in enumerate((False, False, True, True, False)):
-        outcome = forward(job.batch(step).images, job.mask(job.batch(step), job.context(step)))
-        total = outcome.loss + loss(outcome) if other else outcome.loss
-        total.backward()
-        found += of(job)
-        job.model.zero_grad()
-    return found
+TOLD = r"^{} are not recorded as CUDA graphs \(CUDA error: no\): numbers are the same"
 
 
-@pytest.mark.parametrize(
-    "loss",
-    [
-        lambda outcome: outcome.latent.square().mean(),
-        lambda outcome: outcome.prediction.mean() + outcome.patch_loss[0, 0],
-    ],
-)
-def test_gradients_may_flow_through_other_parts_later(loss: Any, recording: Recording) -> None:
-    """They did not when it was recorded: the step is taken without a recording, then made anew."""
-    job = make_job()
-    plain = gradients(job, loss, job.model)
-    replayed = gradients(job, loss, graphs.Passes(job.model))
-    assert len(recording.passes) == 4
-    for mine, yours in zip(plain, replayed, strict=True):
-        assert torch.equal(mine, yours)
+def test_passes_that_cannot_be_recorded_are_compiled(
+    stand_ins: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "compiled", lambda model, device: graphs.Passes(model))
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", failing)
+    plain = rows_of(make_job(budget="100img"))
+    with pytest.warns(RuntimeWarning, match=TOLD.format("passes")) as told:
+        assert rows_of(replace(make_job(budget="100img"), compile=True)) == plain
+    assert len(told) == 1
 
 
-def test_gradients_of_two_passes_add_up(recording: Recording) -> None:
-    """And so do those that came another way before."""
-    job = make_job()
-    forward, found = graphs.Passes(job.model), []
-    for way in (job.model, forward):
-        for step in range(4):
-            job.model.zero_grad()
-            job.model.mask_token.sum().backward()  # type: ignore[no-untyped-call]
-            for _ in range(2):
-                batch = job.batch(step)
-                way(batch.images, job.mask(batch, job.context(step))).loss.backward()
-        found.append(of(job))
-    for mine, yours in zip(*found, strict=True):
-        assert torch.allclose(mine, yours, atol=1e-7)
-    assert len(recording.passes) == 2
+def test_updates_that_cannot_be_recorded_are_made_one_by_one(
+    stand_ins: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", failing)
+    weights = []
+    for way in (descent, graphs.Updates):
+        torch.manual_seed(0)
+        layer = nn.Linear(3, 2)
+        optimizer = adamw(layer, [], 0.05)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            stepped(optimizer, way(optimizer), moving=False)
+        assert [str(each.message)[:7] for each in told] == ["updates"] * (way is graphs.Updates)
+        assert not any(group["capturable"] for group in optimizer.param_groups)
+        weights.append(layer.weight.detach())
+    assert torch.equal(*weights)
 
 
 def stepped(optimizer: torch.optim.Optimizer, descend: graphs.Descend, *, moving: bool) -> None:
@@ -198,17 +189,19 @@ def stepped(optimizer: torch.optim.Optimizer, descend: graphs.Descend, *, moving
 
 
 @pytest.mark.parametrize("moving", [False, True])
-def test_updates_are_recorded_where_gradients_stay(moving: bool, recording: Recording) -> None:
+def test_updates_are_recorded_where_gradients_stay(
+    moving: bool, stand_ins: list[tuple[int, ...]]
+) -> None:
     weights = []
     for graphed in (False, True):
         torch.manual_seed(0)
         layer = nn.Linear(3, 2)
         optimizer = adamw(layer, [], 0.05)
-        recording.watch(optimizer)
+        recordable(optimizer)
         updates = graphs.Updates(optimizer)
         stepped(optimizer, updates if graphed else descent(optimizer), moving=moving)
         weights.append([p.detach() for p in layer.parameters()])
-        assert len(updates._replays) == (graphed and not moving)
+        assert len(updates._graphs) == (graphed and not moving)
         assert not any(group["capturable"] for group in optimizer.param_groups)
         assert {type(group["lr"]) for group in optimizer.param_groups} == {float}
     for plain, replayed in zip(*weights, strict=True):
