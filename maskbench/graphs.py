@@ -135,7 +135,7 @@ class Updates:
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self._optimizer, self._plain = optimizer, descent(optimizer)
-        self._rate: Tensor | None = None
+        self._rate = torch.zeros((), device=optimizer.param_groups[0]["params"][0].device)
         self._seen = Counter[tuple[int, ...]]()
         self._graphs: dict[tuple[int, ...], torch.cuda.CUDAGraph] = {}
         self._most = RECORDED
@@ -149,7 +149,7 @@ class Updates:
         where = self._addresses()
         self._seen[where] += 1
         if where in self._graphs:
-            self._rate.fill_(rate)  # type: ignore[union-attr]
+            self._rate.fill_(rate)
             self._graphs[where].replay()
             return
         if self._seen[where] > 1 and len(self._graphs) < self._most:
@@ -167,8 +167,6 @@ class Updates:
         """Nothing is updated by it."""
         groups = self._optimizer.param_groups
         kept = [dict(group) for group in groups]
-        if self._rate is None:
-            self._rate = torch.zeros((), device=groups[0]["params"][0].device)
         for group in groups:
             group |= {"lr": self._rate, "capturable": True}
         try:

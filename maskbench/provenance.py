@@ -57,7 +57,7 @@ def commit() -> str | None:
     tracked = ["git", "-C", str(folder), "ls-files", "--error-unmatch", Path(__file__).name]
     try:
         for command in (tracked, words):
-            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603
+            done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 ours
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None

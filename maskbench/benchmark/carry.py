@@ -52,7 +52,7 @@ class Slot:
     def give(self, told: Mapping[str, Any], store: Path) -> None:
         """Let it work on an item."""
         if self.process is None:
-            self.process = subprocess.Popen(  # noqa: S603
+            self.process = subprocess.Popen(  # noqa: S603 - this Python, this module
                 [*WORKER, str(store)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

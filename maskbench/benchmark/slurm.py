@@ -148,7 +148,7 @@ def wait(
 
 def _equipped() -> None:
     try:
-        import submitit  # noqa: F401
+        import submitit  # noqa: F401 - is it there?
     except ImportError as error:
         raise ClusterError(
             "--launch slurm needs submitit: pip install 'maskbench[slurm]'."

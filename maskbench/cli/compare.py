@@ -69,7 +69,7 @@ def compare(
     Exit code 3 says that the page was made but something was left out of it: an unfinished,
     failed, repeated or unreadable run, one whose ledger lacks something (listed, unranked), a
     trial of a tuning, a missing file, or an unreadable one of probes. The page and the table
-    name it.
+    name it. A copy of a run that counts is named, too, but is no reason.
 
     Examples:
       maskbench compare
@@ -88,13 +88,13 @@ def compare(
     drawn = figures not in (AUTO, NONE)
     written = form == "table" or copies or drawn or _given(context, "out")
     with render.busy("reading the runs" + " and drawing the report" * written):
-        from maskbench.report import page
+        from maskbench.report import merging, page
 
         folders = chosen(runs or [], store)
         report = page.make(_copied(folders, out) if copies else folders)
         put = _write(report, out, kinds, some=figures == AUTO) if written else None
     _tell(report, form, put)
-    if report.left_out:
+    if any(item.status != merging.COPY for item in report.left_out):
         raise typer.Exit(LEFT_OUT)
 
 

@@ -57,7 +57,7 @@ def read_masks(folder: Path) -> Tape:
         with safe_open(inside(folder, MASKS, MAX_BYTES), framework="numpy") as file:
             grid = parse(file.metadata()["grid"])
             rows, columns = int(grid["rows"]), int(grid["columns"])
-            names = [*NAMES, *(name for name in MORE if name in file.keys())]  # noqa: SIM118
+            names = [*NAMES, *(name for name in MORE if name in file.keys())]  # noqa: SIM118 no mapping
             shapes = {name: file.get_slice(name).get_shape() for name in names}
             _check(shapes, rows, columns)
             arrays: dict[str, NDArray[Any]] = {name: file.get_tensor(name) for name in names}
