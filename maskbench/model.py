@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.layers import PatchEmbed
+from timm.layers import Attention, PatchEmbed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,11 +46,30 @@ class Outcome:
         return cls(loss, patch_loss, latent, prediction, mask)
 
 
+class WrittenOut(Attention):  # type: ignore[misc]
+    """timm's attention; in bfloat16 on a CPU as products and a softmax, not fused.
+
+    There torch's fused kernel takes half of a step at 32 px, most of it to find gradients.
+    """
+
+    @property
+    def fused_attn(self) -> bool:
+        """Which of timm's two ways a pass takes."""
+        return not torch.is_autocast_enabled("cpu")
+
+    @fused_attn.setter
+    def fused_attn(self, wanted: bool) -> None:
+        """What timm would take everywhere is not asked for."""
+
+
 def blocks(depth: int, width: int, heads: int, eps: float) -> nn.Sequential:
     """``depth`` pre-norm ViT blocks (timm's), MLP ratio 4, with qkv bias."""
     norm: Any = partial(nn.LayerNorm, eps=eps)
     return nn.Sequential(
-        *(Block(width, heads, mlp_ratio=4.0, qkv_bias=True, norm_layer=norm) for _ in range(depth))
+        *(
+            Block(width, heads, 4.0, qkv_bias=True, norm_layer=norm, attn_layer=WrittenOut)
+            for _ in range(depth)
+        )
     )
 
 
