@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from maskbench import seeds
 from maskbench.mask import Grid, Mask, take
 from maskbench.model import MaskedAutoencoder, sincos_positions
+from maskbench.optim import autocast
 from maskbench.shape import PRESETS, ModelShape, step_flops
 
 GRID = Grid(4, 4, 12)
@@ -108,6 +109,44 @@ def test_encoder_loads_into_timm() -> None:
     twin.load_state_dict(net.encoder_state())
     with torch.no_grad():
         assert torch.allclose(twin.forward_features(x), net.encode(net.embed(x)), atol=1e-5)
+
+
+def test_some_patches_are_embedded_as_all_are() -> None:
+    """By their pixels, with their own positions, in any order."""
+    net, x = model(), images()
+    torch.nn.init.normal_(net.patch_embed.proj.bias)
+    where = torch.stack(
+        [torch.randperm(16, generator=torch.Generator().manual_seed(i))[:5] for i in range(3)]
+    )
+    found = net.embed_pixels(take(net.patchify(x), where), where)
+    assert torch.allclose(found, take(net.embed(x), where), atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "fused"), [("fp32", 6), ("bf16", 0)])
+def test_attention_is_written_out_in_bfloat16_on_a_cpu(
+    precision: str, fused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nowhere else; what comes out is the same up to the precision."""
+    calls = []
+    known = torch.nn.functional.scaled_dot_product_attention
+
+    def counting(*given: torch.Tensor, **options: object) -> torch.Tensor:
+        calls.append(given)
+        return known(*given, **options)  # type: ignore[arg-type]
+
+    model = MaskedAutoencoder(ModelShape(32, 4, 48, 4, 2, 32, 2, 2), seeds.generator(0, "init"))
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    mask = Mask.from_scores(
+        torch.rand(4, 64, generator=torch.Generator().manual_seed(1)), Grid(8, 8, 48)
+    )
+    plain = model(images, mask)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counting)
+    with autocast(torch.device("cpu"), precision):
+        other = model(images, mask)
+    assert len(calls) == fused
+    assert torch.allclose(other.patch_loss, plain.patch_loss, rtol=0.03)
+    for module in model.modules():
+        assert "fused_attn" not in vars(module)
 
 
 @pytest.mark.parametrize("preset", ["nano", "micro", "tiny"])
