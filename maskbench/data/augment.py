@@ -129,7 +129,7 @@ def crop_resize(images: Tensor, crops: Crops, out: int) -> Tensor:
     Returns:
         Floats 0..255 (not rounded), (B, 3, out, out).
     """
-    side = images.shape[1]
+    count, side = images.shape[:2]
     rows, columns = _axis(
         torch.cat([crops.top, crops.left]),
         torch.cat([crops.height, crops.width]),
@@ -137,9 +137,9 @@ def crop_resize(images: Tensor, crops: Crops, out: int) -> Tensor:
         out,
         torch.cat([torch.zeros_like(crops.flip), crops.flip]),
     ).chunk(2)
-    pixels = images.permute(0, 3, 1, 2).to(torch.float32)
-    tall = torch.matmul(rows.unsqueeze(1), pixels)
-    return torch.matmul(tall, columns.transpose(1, 2).unsqueeze(1)).clamp_(0, 255)
+    tall = torch.bmm(rows, images.reshape(count, side, -1).to(torch.float32))
+    tall = tall.view(count, out, side, 3).permute(0, 3, 1, 2).reshape(count, 3 * out, side)
+    return torch.bmm(tall, columns.transpose(1, 2)).view(count, 3, out, out).clamp_(0, 255)
 
 
 def centre_boxes(images: int, side: int, out: int) -> Tensor:
