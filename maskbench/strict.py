@@ -53,13 +53,27 @@ def read(path: Path, kind: type[P], remedy: str) -> P:
         raise UsageError(f"{path} is not TOML: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = [str(part) for part in first["loc"]]
+        where = _written(tomllib.loads(text), first["loc"], missing=first["type"] == "missing")
         unknown_key = first.get("ctx", {}).get("key") if first["type"] == "unknown_key" else None
         more = [] if unknown_key is None else [str(unknown_key)]
         line = line_of(text, [*where, *more])
         spot = f", line {line}" if line else ""
         key = f"{'.'.join(where)}: " if where else ""
         raise UsageError(f"{path}{spot}: {key}{said(first)}. {remedy}") from error
+
+
+def _written(told: Any, where: Sequence[Any], *, missing: bool) -> list[str]:
+    """A place in a file without pydantic's own names for the kinds that a value may have."""
+    found: list[str] = []
+    for part in where:
+        inside = part in told if isinstance(told, Mapping) else False
+        if isinstance(told, list) and isinstance(part, int):
+            inside = part < len(told)
+        if inside:
+            told = told[part]
+        if inside or (missing and part is where[-1]):
+            found.append(str(part))
+    return found
 
 
 def said(error: Any) -> str:

@@ -144,6 +144,26 @@ def test_what_cannot_be_is_refused_with_its_place(
         assert word in text
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("limit = 300", "hidden = 64", "9: random: hidden 64 is out of range"),
+        ("limit = 300", "lr = -1", "9: options.lr: input"),
+        ("limit = 300", "limit = 2", "9: random: limit 2 is below"),
+        ('"block"', '"block"\nsettings = { rol = true }', "19: large: unknown setting 'rol'"),
+        ('"block"', '"block"\nsettings.roll = 3', "19: large: settings: roll=3: "),
+        ('"block"', '"mine.py:Mine"', "17: large: "),
+    ],
+)
+def test_what_a_run_cannot_be_is_refused_with_its_line(
+    file: Callable[..., Path], tmp_path: Path, before: str, after: str, said: str
+) -> None:
+    path = file((before, after))
+    with pytest.raises(UsageError) as caught:
+        laid_out(reading.asked(str(path)), Store(tmp_path / "runs"), Silent())
+    assert f"{path}, line {said}" in str(caught.value)
+
+
 def test_no_such_file_or_tier(file: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match="Did you mean 'claim'"):
         reading.asked(str(file()), "clam")

@@ -154,3 +154,14 @@ def test_a_run_without_a_study_beside_runs_that_have_one(tmp_path: Path) -> None
     (item,) = json.loads(told)["left_out"]
     assert (code, item["run"], item["status"]) == (3, "clmae-0", "missing file")
     assert "not in the study of masks" in item["reason"]
+
+
+def test_a_copy_is_named_and_no_reason_for_an_exit_code(tmp_path: Path) -> None:
+    """Its run counts, so nothing is missing from the comparison."""
+    pair(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    code, told = compare(str(tmp_path / "a"), str(tmp_path / "b"), "--json", "--figures", "none")
+    assert code == 0
+    assert {item["status"] for item in json.loads(told)["left_out"]} == {"copy"}
+    put(tmp_path / "b", "odd", record("grid", 5, 0.5, status="running"))
+    assert compare(str(tmp_path / "a"), str(tmp_path / "b"), "--json")[0] == 3

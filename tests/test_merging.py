@@ -79,17 +79,6 @@ def test_a_copy_counts_once_and_the_fuller_one_is_read(tmp_path: Path) -> None:
     assert json.loads(alone)["rows"] == numbers.portable(found)["rows"]
 
 
-def test_a_copy_is_named_and_no_reason_for_an_exit_code(tmp_path: Path) -> None:
-    """Its run counts, so nothing is missing from the comparison."""
-    pair(tmp_path / "a")
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    code, told = compare(str(tmp_path / "a"), str(tmp_path / "b"), "--json", "--figures", "none")
-    assert code == 0
-    assert {item["status"] for item in json.loads(told)["left_out"]} == {"copy"}
-    put(tmp_path / "b", "odd", record("grid", 5, 0.5, status="running"))
-    assert compare(str(tmp_path / "a"), str(tmp_path / "b"), "--json")[0] == 3
-
-
 def test_of_copies_with_other_files_their_content_decides_and_what_is_lost_is_said(
     tmp_path: Path,
 ) -> None:

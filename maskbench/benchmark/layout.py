@@ -13,7 +13,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 
 from maskbench import record, results, trust
-from maskbench.benchmark.reading import Asked, differences
+from maskbench.benchmark.reading import Asked, differences, placed
 from maskbench.errors import DataError, StoreError, UsageError, unknown
 from maskbench.events import Progress
 from maskbench.files import unwritten
@@ -174,7 +174,7 @@ def laid_out(asked: Asked, store: Store, progress: Progress) -> Plan:
         try:
             run = resolve(item.request, store, progress, opened).settings.run_id()
         except (UsageError, DataError) as error:
-            raise type(error)(f"{asked.path}: {item.arm}: {error}") from error
+            raise type(error)(placed(asked.path, item.arm, str(error))) from error
         items[name] = Laid(arm=item.arm, run=run, request=item.request)
     _refuse_twins(asked, items)
     return Plan(

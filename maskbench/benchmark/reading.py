@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from maskbench import strict
-from maskbench.benchmark.schema import Benchmark, Item
+from maskbench.benchmark.schema import ArmError, Benchmark, Item
 from maskbench.errors import UsageError, unknown
 from maskbench.reproduce import schema as figures
 from maskbench.results import plain_json
 
 PACKAGE, FIGURES = figures.PACKAGE, figures.FOLDER
+_OPTION, _SETTING = re.compile(r"--([a-z-]+)"), re.compile(r"(?:setting '|--set )([A-Za-z_.]+)")
 REMEDY = "'maskbench ls benchmarks' lists whole files to look at."
 
 
@@ -106,6 +108,8 @@ def asked(name: str, tier: str | None = None, **given: Any) -> Asked:
     tier = tier or file_of.tier
     try:
         items = chosen.items()
+    except ArmError as error:
+        raise UsageError(f"{placed(path, error.arm, error.message)} {REMEDY}") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error} {REMEDY}") from error
     return Asked(
@@ -163,6 +167,35 @@ def _figure(path: Path, tier: str | None, given: Mapping[str, Any]) -> Asked:
         resolved=plain_json(found.model_dump(mode="json")),
         figure=True,
     )
+
+
+def placed(path: Path, arm: str, message: str) -> str:
+    """What is wrong with an arm, with the line that says so.
+
+    Args:
+        path: The file.
+        arm: Its name.
+        message: May name an option (``--hidden``) or a setting, in quotes.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    option, setting = _OPTION.search(message), _SETTING.search(message)
+    own = ("strategies", arm)
+    wanted: list[tuple[str, ...]] = []
+    if option and not setting:
+        key = option[1].replace("-", "_")
+        wanted = [(*own, key), ("options", key), ("probes", key), (key,), (f"{key}s",)]
+        message = message.replace(option[0], option[1])
+    if setting:
+        message = message.replace("--set ", "settings: ")
+        wanted += [(*own, "settings", setting[1])]
+    for where in (*wanted, (*own, "settings") if setting else own, own, ("arms", arm)):
+        line = strict.line_of(text, where)
+        if line and line != strict.line_of(text, where[:-1]):
+            return f"{path}, line {line}: {arm}: {message}"
+    return f"{path}: {arm}: {message}"
 
 
 def differences(before: Any, now: Any, at: str = "") -> list[str]:

@@ -91,6 +91,19 @@ class Item(Part):
     request: Request
 
 
+class ArmError(UsageError):
+    """Something of one strategy of a benchmark cannot be.
+
+    Args:
+        arm: Its name in the file.
+        message: What.
+    """
+
+    def __init__(self, arm: str, message: str) -> None:
+        super().__init__(f"strategies.{arm}: {message}")
+        self.arm, self.message = arm, message
+
+
 class Benchmark(Part):
     """A whole file.
 
@@ -219,7 +232,7 @@ class Benchmark(Part):
             )
             check_numbers(request)
         except MaskbenchError as error:
-            raise UsageError(f"strategies.{arm}: {error}") from error
+            raise ArmError(arm, str(error)) from error
         return Item(name=name, arm=arm, request=request)
 
 
