@@ -11,17 +11,14 @@ from safetensors.numpy import save_file
 from synthetic import moment, record
 from test_run import paint
 
-from maskbench import findings, runner
-from maskbench.errors import OK, DataError, DivergedError, InterruptedRunError
-from maskbench.events import Silent
+from maskbench import findings
+from maskbench.errors import OK
 from maskbench.reproduce import schema
-from maskbench.reproduce.carry import carry
 from maskbench.reproduce.reading import Bench, Done, cost, tidy
 from maskbench.reproduce.report import Outcome, write
 from maskbench.reproduce.schema import Benchmark
 from maskbench.reproduce.verdict import NOT, REPRODUCED, UNDECIDED
 from maskbench.results import Store, write_json
-from maskbench.spec import Request
 
 STUDIES = True
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -201,47 +198,6 @@ def test_one_that_never_gets_there_reproduces_nothing(tmp_path: Path) -> None:
 # Carrying out
 
 
-class Runs:
-    """Stands in for ``runner.run``: notes what it is asked, fails where it is told to."""
-
-    def __init__(self, folder: Path, failing: dict[tuple[str, int], BaseException]) -> None:
-        self.folder, self.failing = folder, failing
-        self.asked: list[Request] = []
-
-    def __call__(self, request: Request, *_: Any, **__: Any) -> runner.Result:
-        self.asked.append(request)
-        key = (" ".join(request.sets), request.seed)
-        if key in self.failing:
-            raise self.failing[key]
-        return runner.Result(self.folder / f"{len(self.asked)}", {}, reused=False)
-
-
-def test_one_failed_run_does_not_lose_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = Runs(tmp_path, {("", 1): DivergedError("not finite"), ("kl=0", 0): ValueError("odd")})
-    monkeypatch.setattr(runner, "run", broken)
-    bench = carry(shipped("clmae-fig4", seeds=2), Store(tmp_path), Silent())
-    assert [(r.sets, r.seed) for r in broken.asked] == [
-        ((), 0), (("kl=0",), 0), ((), 1), (("kl=0",), 1),
-    ]  # fmt: skip
-    assert bench.runs["with", 1] == "DivergedError: not finite"
-    assert bench.runs["without", 0] == "ValueError: odd"
-    assert isinstance(bench.runs["without", 1], Done)
-    assert len(Outcome.of("x", bench).failed) == 2
-
-
-@pytest.mark.parametrize("error", [InterruptedRunError("stop"), DataError("no such folder")])
-def test_what_every_run_would_meet_stops_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    broken = Runs(tmp_path, {("", 0): error})
-    monkeypatch.setattr(runner, "run", broken)
-    with pytest.raises(type(error)):
-        carry(shipped("clmae-fig4"), Store(tmp_path), Silent())
-    assert len(broken.asked) == 1
-
-
 MINE = """
 question = "?"
 claim = "masks of random change by chance only"
@@ -284,12 +240,16 @@ def test_end_to_end_and_the_same_bytes_again(
     told = json.loads(first["verdict.json"])
     assert (told["verdict"], len(told["runs"]), told["failed"]) == (NOT, 3, [])
     assert told["seconds"] == cost({("plain", n): Done(p) for n, p in enumerate(_runs(tmp_path))})
+    capsys.readouterr()
     assert cli(monkeypatch, *words, "--json") == OK
+    said = json.loads(capsys.readouterr().out)
+    assert said["outcome"]["verdict"] == NOT
+    assert [one["state"] for one in said["runs"]] == ["finished"] * 3
     assert {name: (report / name).read_bytes() for name in names} == first
     assert len(_runs(tmp_path)) == 3
     capsys.readouterr()
     assert cli(monkeypatch, *words, "--dry-run", "--json") == OK
-    (row,) = json.loads(capsys.readouterr().out)
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert (row["runs"], row["finished"], row["seconds_left"]) == (3, 3, 0)
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maskbench.benchmark.states import State
     from maskbench.care import Care
     from maskbench.events import Progress
+    from maskbench.reproduce.report import Outcome
     from maskbench.runner import Result
 
 LEFT_OUT = 3
@@ -98,11 +99,11 @@ def _tell(asked: "Asked", plan: "Plan", place: "Place", found: "Carried", way: W
     """How it ended: runs, answer, report."""
     from maskbench.benchmark.answer import answers
     from maskbench.benchmark.states import FINISHED, states
-    from maskbench.cli import benched, render
+    from maskbench.cli import benched, render, reproduced
 
     now = states(plan, place)
     missing = [one for one in now if one.state != FINISHED]
-    report = _report(asked, plan, now, found, way.reports)
+    report, outcome = _report(asked, plan, now, found, way.reports)
     rows = answers(plan, now, asked.baseline)
     if way.as_json:
         render.as_json(
@@ -113,6 +114,7 @@ def _tell(asked: "Asked", plan: "Plan", place: "Place", found: "Carried", way: W
                 "errors": found.errors,
                 "answers": [{**asdict(one), "mean": one.mean, "half": one.half} for one in rows],
                 "report": report and str(report),
+                **({"outcome": outcome.plain()} if outcome else {}),
             }
         )
     else:
@@ -125,7 +127,9 @@ def _tell(asked: "Asked", plan: "Plan", place: "Place", found: "Carried", way: W
             log = place.logs / f"{one.name}.log"
             if log.is_file():
                 render.line(f"          its log: {log}")
-        if report:
+        if outcome and report:
+            reproduced.outcome(outcome, report)
+        elif report:
             render.line(f"report    {report}")
     if found.stopped:
         render.say(f"stopped before the rest: {found.stopped}")
@@ -136,30 +140,33 @@ def _tell(asked: "Asked", plan: "Plan", place: "Place", found: "Carried", way: W
 
 def _report(
     asked: "Asked", plan: "Plan", now: Sequence["State"], found: "Carried", reports: Path
-) -> Path | None:
-    """The report of all runs that began, or a figure's verdict; None if nothing is finished."""
+) -> tuple[Path | None, "Outcome | None"]:
+    """The report of all runs that began, or a figure's folder with its verdict.
+
+    Neither, if nothing is finished.
+    """
     from maskbench.benchmark.states import FINISHED
     from maskbench.cli import render
 
     if not any(one.state == FINISHED for one in now):
-        return None
+        return None, None
     where = reports / asked.name
     if asked.figure:
-        return _figure(asked, plan, now, found, where)
+        return where, _figure(asked, plan, now, found, where)
     from maskbench.report import page, writing
 
     with render.busy("drawing the report"):
         folders = [Path(one.folder) for one in now if one.folder]
         path, _ = writing.write(page.make(folders), where, ["svg"])
-    return path
+    return path, None
 
 
 def _figure(
     asked: "Asked", plan: "Plan", now: Sequence["State"], found: "Carried", where: Path
-) -> Path:
+) -> "Outcome":
     """A paper's figure, drawn and judged."""
     from maskbench.benchmark.states import FINISHED
-    from maskbench.cli import reproduced
+    from maskbench.cli import render
     from maskbench.reproduce import schema
     from maskbench.reproduce.reading import Bench, Done
     from maskbench.reproduce.report import Outcome, write
@@ -170,10 +177,10 @@ def _figure(
         else found.errors.get(one.name) or one.error or one.state
         for one in now
     }
-    outcome = Outcome.of(asked.path.stem, Bench(schema.Benchmark(**asked.resolved), runs))
-    write(outcome, where)
-    reproduced.outcome(outcome, where)
-    return where
+    with render.busy("drawing and judging"):
+        outcome = Outcome.of(asked.path.stem, Bench(schema.Benchmark(**asked.resolved), runs))
+        write(outcome, where)
+    return outcome
 
 
 def _on_slurm(plan: "Plan", place: "Place", way: Way) -> "Carried | None":

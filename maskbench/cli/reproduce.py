@@ -1,14 +1,13 @@
 """``maskbench reproduce``: a paper's figure from its file: runs, figure, verdict."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from maskbench.cli import options
-
-LEFT_OUT = 3
 
 
 def reproduce(
@@ -29,6 +28,7 @@ def reproduce(
     reports: Annotated[
         Path, typer.Option("--reports", help="The outcome goes to its folder NAME.")
     ] = Path("reports"),
+    jobs: options.Jobs = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what the runs will take, and stop.")
     ] = False,
@@ -50,9 +50,8 @@ def reproduce(
       maskbench reproduce clmae-fig5 --data folder:cifar10 --budget 100ep --seeds 8
       maskbench reproduce my-figure.toml
     """
-    from maskbench.cli import bars, render, reproduced
+    from maskbench.cli import render, reproduced
     from maskbench.reproduce import schema
-    from maskbench.results import Store
 
     if name is None:
         files = {key: schema.read(path) for key, path in schema.shipped().items()}
@@ -61,29 +60,14 @@ def reproduce(
         else:
             reproduced.listed(files)
         return
+    from maskbench.benchmark.reading import asked
+    from maskbench.care import Care
+    from maskbench.cli import benchmark
+
     path = schema.located(name)
-    asked = schema.read(path).changed(data=data, model=model, budget=budget, seeds=seeds)
-    asked.requests()
+    found = asked(str(path), data=data, model=model, budgets=budget, seeds=seeds)
     words = (data, model, budget, None if seeds is None else f"{seeds} seeds")
     kind = "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", str(w)).strip("-") for w in words if w)
-    where = reports / "-".join(part for part in (path.stem, kind) if part)
-    with bars.watch() as progress:
-        progress.message("starting (loading torch)")
-        from maskbench.reproduce.carry import ahead, carry
-
-        if dry_run:
-            rows = ahead(asked, Store(out), progress)
-            reproduced.planned(rows, as_json=as_json)
-            return
-        bench = carry(asked, Store(out), progress, None if as_json else render.plan)
-        from maskbench.reproduce.report import Outcome, write
-
-        progress.message("drawing and judging")
-        outcome = Outcome.of(path.stem, bench)
-        write(outcome, where)
-    if as_json:
-        render.as_json({"report": str(where), **outcome.plain()})
-    else:
-        reproduced.outcome(outcome, where)
-    if outcome.failed:
-        raise typer.Exit(LEFT_OUT)
+    found = replace(found, name="-".join(part for part in (path.stem, kind) if part))
+    way = benchmark.Way(out, reports, jobs, 1, "here", "", wait=True, as_json=as_json, care=Care())
+    (benchmark.rehearse if dry_run else benchmark.carry_out)(found, way)

@@ -1,7 +1,6 @@
 """What ``maskbench reproduce`` shows in the terminal."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from maskbench.cli import render
-from maskbench.report.words import duration
 
 if TYPE_CHECKING:
-    from maskbench.reproduce.carry import Ahead
     from maskbench.reproduce.report import Outcome
     from maskbench.reproduce.schema import Benchmark
     from maskbench.reproduce.verdict import Finding
@@ -27,32 +24,6 @@ def listed(files: Mapping[str, "Benchmark"]) -> None:
     for name, file in files.items():
         table.add_row(name, render.escape(file.claim), render.escape(file.source))
     Console().print(table)
-
-
-def planned(rows: Sequence["Ahead"], *, as_json: bool) -> None:
-    """What the runs will take."""
-    if as_json:
-        render.as_json([{**asdict(row), "seconds_left": row.left} for row in rows])
-        return
-    told = [
-        {
-            "arm": row.arm,
-            "strategy": row.strategy,
-            "finished": f"{row.finished} of {row.runs}",
-            "images a run": f"{row.images:,}",
-            "training, each": _time(row.seconds),
-            "training, left": _time(row.left),
-        }
-        for row in rows
-    ]
-    render.table("what the runs will take", told)
-    known = [row.left for row in rows if row.left is not None]
-    more = "" if len(known) == len(rows) else " or more (not every strategy could be timed)"
-    render.line(f"together {_time(sum(known))} of training{more}; studies and probes come on top.")
-
-
-def _time(seconds: float | None) -> str:
-    return "not known" if seconds is None else duration(seconds)
 
 
 def outcome(found: "Outcome", folder: Path) -> None:
