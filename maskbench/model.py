@@ -52,8 +52,8 @@ class WrittenOut(Attention):  # type: ignore[misc]
     There torch's fused kernel takes half of a step at 32 px, most of it to find gradients.
     """
 
-    @property
-    def fused_attn(self) -> bool:
+    @property  # timm keeps it as it was built; a pass decides here
+    def fused_attn(self) -> bool:  # pyright: ignore[reportGeneralTypeIssues]
         """Which of timm's two ways a pass takes."""
         return not torch.is_autocast_enabled("cpu")
 
