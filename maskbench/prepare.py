@@ -8,6 +8,7 @@ from maskbench import machine, priors, seeds
 from maskbench.calibration import calibrated
 from maskbench.clock import Clock
 from maskbench.context import Features
+from maskbench.errors import StrategyError
 from maskbench.events import Progress
 from maskbench.forecast import Forecast, forecast, provisional, settle
 from maskbench.job import Job, blamed
@@ -21,12 +22,27 @@ from maskbench.spec import preset
 from maskbench.strategy import said_flops
 
 
-def prepare(planned: Planned, store: Store, progress: Progress) -> tuple[Job, Forecast]:
-    """A job that can start, and what it will take; there is no folder yet."""
+def prepare(
+    planned: Planned, store: Store, progress: Progress, *, forgiving: bool = False
+) -> tuple[Job, Forecast]:
+    """A job that can start, and what it will take; there is no folder yet.
+
+    Args:
+        planned: The run.
+        store: Where runs live.
+        progress: Told what takes long.
+        forgiving: Whether a strategy may fail in the timed steps: it will in its run, which then
+            has a folder and is counted. Budgets of seconds need the steps.
+    """
     settings = planned.settings
     job = build(planned, store, progress)
     progress.message("timing a few steps on a copy")
-    speed = calibrated(job)
+    try:
+        speed = calibrated(job)
+    except StrategyError:
+        if not forgiving or planned.budget.kind == "seconds":
+            raise
+        speed = None
     job = settle(job, speed, settings.base_lr, settings.warmup)
     machine.reset_peak_memory(settings.device)
     return job, forecast(job, speed, store.root, planned.notes)

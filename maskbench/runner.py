@@ -112,7 +112,7 @@ def run(
                     record = again(folder, state["pace"]["steps"])
                     job = resumed(planned, store, progress, state)
                 else:
-                    job, expected = prepare(planned, store, progress)
+                    job, expected = prepare(planned, store, progress, forgiving=True)
                     if team.first():
                         tell(expected)
                     if folder is None:

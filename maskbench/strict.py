@@ -11,6 +11,12 @@ from pydantic_core import PydanticCustomError
 
 from maskbench.errors import UsageError, unknown
 
+WORDS = {
+    "tuple_type": "write one value of its kind, or a list of them",
+    "dict_type": "write a table",
+    "model_type": "write a table",
+}
+"""What is wanted, where pydantic speaks of Python."""
 Word = Annotated[str, Field(min_length=1)]
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]\]?\s*(#.*)?$")
 
@@ -45,12 +51,15 @@ def read(path: Path, kind: type[P], remedy: str) -> P:
         UsageError: It cannot be read, or something in it cannot be: file, line, key and remedy.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin with a mark
         return kind(**tomllib.loads(text))
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}.") from error
+    except UnicodeDecodeError as error:
+        at = error.object[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path}, line {at}: not UTF-8; save it as UTF-8.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = _written(tomllib.loads(text), first["loc"], missing=first["type"] == "missing")
@@ -80,6 +89,8 @@ def said(error: Any) -> str:
     """What pydantic says, as part of a sentence."""
     if error["type"] == "missing":
         return "this key is missing"
+    if error["type"] in WORDS:
+        return WORDS[error["type"]]
     text = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
     return text[0].lower() + text[1:]
 

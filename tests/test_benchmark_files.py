@@ -98,19 +98,19 @@ def test_strategies_in_files_lie_beside_the_benchmark(file: Callable[..., Path])
     assert str(path.parent) not in json.dumps(reading.asked(str(path)).resolved)
 
 
+TWINS = ["two runs would be called 'r_m-s0'", "for 'r/m' on scenes and 'r m' on scenes"]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
         ("seeds = 2", "sedes = 2", ["line 6", "'sedes'", "Did you mean 'seeds'"]),
         ("limit = 300", "limits = 300", ["line 9", "options", "Did you mean 'limit'"]),
-        ("limit = 300", 'limit = "300"', ["line 9", "options.limit"]),
         ('strategy = "block"', 'stratgy = "block"', ["line 18", "Did you mean 'strategy'"]),
-        (
-            'strategy = "block"',
-            'strategy = "blok"',
-            ["line 18", "strategies.large", "Did you mean 'block'"],
-        ),
+        ('"block"', '"blok"', ["line 18", "strategies.large", "Did you mean 'block'"]),
         ("seeds = 2", "seeds = 0", ["line 6", "choose 1 to 1000"]),
+        ("seeds = 2", "seeds = 2.5", ["line 6", "seeds: write one value of its kind, or a list"]),
+        ("strategies.large", 'strategies."r m"]\nstrategy="block"\n[strategies."r/m"', TWINS),
         ("seeds = 2", "seeds = [1, 1]", ["line 6", "twice"]),
         (
             'budgets = "4step"',
@@ -148,7 +148,7 @@ def test_what_cannot_be_is_refused_with_its_place(
     ("before", "after", "said"),
     [
         ("limit = 300", "hidden = 64", "9: random: hidden 64 is out of range"),
-        ("limit = 300", "lr = -1", "9: options.lr: input"),
+        ("limit = 300", 'lr = "x"', "9: options.lr: input"),
         ("limit = 300", "limit = 2", "9: random: limit 2 is below"),
         ('"block"', '"block"\nsettings = { rol = true }', "19: large: unknown setting 'rol'"),
         ('"block"', '"block"\nsettings.roll = 3', "19: large: settings: roll=3: "),
@@ -278,6 +278,8 @@ def test_seconds_are_not_shared(file: Callable[..., Path], tmp_path: Path) -> No
         (["--hidden", "3"], "--hidden cannot be given beside a benchmark"),
         (["--only", "random-s0", "--dry-run"], "--dry-run is about many runs"),
         (["--only", "random-s0", "--jobs", "2"], "--jobs is about many runs"),
+        (["--budget", "20s", "--jobs", "2", "--dry-run"], "has a budget of seconds"),
+        (["--set", "a=1"], "--set cannot be given beside a benchmark"),
         (["--detach"], "add --launch slurm"),
         (["--slurm", "time=1h"], "add --launch slurm"),
         (["--launch", "slurm", "--pack", "2"], "--pack is about this machine"),

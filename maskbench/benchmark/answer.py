@@ -78,11 +78,8 @@ def answers(plan: Plan, now: Sequence[State], baseline: str | None) -> list[Answ
 
 def _compared(one: Answer, found: Sequence[Answer], base: str, metric: str) -> Answer:
     """The same with its differences to the baseline under the same conditions."""
-    same = (one.data, one.model)
-    candidates = [b for b in found if b.arm == base and (b.data, b.model) == same]
-    beside = [b for b in candidates if b.budget == one.budget] or (
-        candidates if len(candidates) == 1 else []
-    )
+    same = (one.data, one.model, one.budget)
+    beside = [b for b in found if b.arm == base and (b.data, b.model, b.budget) == same]
     if one.arm == base or not beside:
         return one
     seeds = [seed for seed in one.values if seed in beside[0].values]

@@ -178,7 +178,7 @@ def placed(path: Path, arm: str, message: str) -> str:
         message: May name an option (``--hidden``) or a setting, in quotes.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         text = ""
     option, setting = _OPTION.search(message), _SETTING.search(message)

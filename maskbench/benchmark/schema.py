@@ -205,6 +205,14 @@ class Benchmark(Part):
             for arm, own in self.strategies.items():
                 for budget in own.budgets or self.budgets:
                     item = self._item(arm, budget=budget, seed=seed, data=data, model=model)
+                    if item.name in found:
+                        other = found[item.name]
+                        raise ArmError(
+                            arm,
+                            f"two runs would be called {item.name!r}, for {arm!r} on {data} and "
+                            f"{other.arm!r} on {other.request.data}: a name keeps letters, digits "
+                            "and .+-_ alone. Choose another one (for a folder, a link).",
+                        )
                     found[item.name] = item
         if len(found) > ALL:
             raise UsageError(f"a benchmark of {len(found):,} runs: at most {ALL:,} are planned.")

@@ -47,6 +47,7 @@ def carried_out(told: dict[str, Any], store: Store) -> dict[str, Any]:
             benchmark=told["origin"],
         )
     except MaskbenchError as error:
+        traceback.print_exc()
         return {"name": told["name"], "code": error.exit_code, "error": str(error)}
     except (Exception, SystemExit) as error:  # a stranger's strategy may raise anything
         traceback.print_exc()

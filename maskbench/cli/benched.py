@@ -179,6 +179,22 @@ def answers(found: Sequence["Answer"], metric: str, direction: str, baseline: st
     unit = " in %, differences in points" if points else ""
     title = f"by {metric}{unit}; {direction} is better"
     render.table(title, _shorter(rows, ("budget", "data", "model")))
+    fewer = dict.fromkeys(one.arm for one in found if len(one.values) < one.runs)
+    if fewer and len(found) > 1:
+        render.say(
+            f"note  {', '.join(fewer)}: of fewer seeds than planned, so means do not rank; "
+            f"differences to {baseline} are of equal seeds."
+        )
+    alone = dict.fromkeys(
+        f"{one.arm} ({one.budget})"
+        for one in found
+        if one.values and one.arm != baseline and one.to_baseline is None
+    )
+    if alone:
+        render.say(
+            f"note  {', '.join(alone)}: no run of {baseline} beside it on the same data and model, "
+            "under the same budget, with the same seed."
+        )
 
 
 def _number(value: float | None, *, points: bool, half: float | None) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from maskbench.benchmark.carry import Carried
     from maskbench.benchmark.layout import Place, Plan
     from maskbench.benchmark.reading import Asked
+    from maskbench.benchmark.slots import Slots
     from maskbench.benchmark.states import State
     from maskbench.care import Care
     from maskbench.events import Progress
@@ -59,6 +60,8 @@ def carry_out(asked: "Asked", way: Way) -> None:
 
     with bars.watch() as progress:
         plan, place = _planned(asked, way.out, progress)
+        places = _places(plan, way)
+        _keep(plan, place, progress)
     for name, value in (("question", asked.question), ("plan", place.folder)):
         render.say(f"{name}  {value}")
     if way.launch == "slurm":
@@ -67,32 +70,42 @@ def carry_out(asked: "Asked", way: Way) -> None:
             return
     else:
         from maskbench.benchmark.carry import carry
-        from maskbench.benchmark.slots import refuse_unfair, slots, visible
 
-        cpu = all(laid.request.device == "cpu" for laid in plan.items.values())
-        places = slots(way.jobs, way.pack, visible(cpu), os.cpu_count() or 1)
-        refuse_unfair(plan, places)
         with benched.watched(asked.name) as watch:
             found = carry(plan, place, places, watch, way.care)
     _tell(asked, plan, place, found, way)
 
 
 def _planned(asked: "Asked", out: Path, progress: "Progress") -> tuple["Plan", "Place"]:
-    """The plan, kept in the store; says what an edited file asks otherwise."""
+    """The plan, and where it belongs."""
     from maskbench.benchmark.layout import Place, laid_out
     from maskbench.results import Store
 
     progress.message("starting (loading torch)")
     store = Store(out)
-    plan, place = laid_out(asked, store, progress), Place(store, asked.name)
+    return laid_out(asked, store, progress), Place(store, asked.name)
+
+
+def _places(plan: "Plan", way: Way) -> "Slots":
+    """For how many runs at a time there is room here; refuses what would not be fair."""
+    from maskbench.benchmark.slots import refuse_unfair, slots, visible
+
+    cpu = all(laid.request.device == "cpu" for laid in plan.items.values())
+    found = slots(way.jobs, way.pack, visible(cpu), os.cpu_count() or 1)
+    if way.launch != "slurm":
+        refuse_unfair(plan, found)
+    return found
+
+
+def _keep(plan: "Plan", place: "Place", progress: "Progress") -> None:
+    """Keep the plan in the store; say what an edited file asks otherwise."""
     changed = place.keep(plan)
     if changed:
         progress.note(
-            f"{asked.name} is not what was planned here before: {'; '.join(changed[:8])}"
+            f"{plan.name} is not what was planned here before: {'; '.join(changed[:8])}"
             f"{'; ...' if len(changed) > 8 else ''}. Runs of the older plan stay as they are, with "
             "their own settings; those that both plans ask for are not run again."
         )
-    return plan, place
 
 
 def _tell(asked: "Asked", plan: "Plan", place: "Place", found: "Carried", way: Way) -> None:
@@ -223,19 +236,12 @@ def rehearse(asked: "Asked", way: Way) -> None:
     from maskbench.cli import bars, benched, render
 
     with bars.watch() as progress:
-        progress.message("starting (loading torch)")
         from maskbench.benchmark.ahead import outlook
-        from maskbench.benchmark.layout import Place, laid_out
-        from maskbench.benchmark.slots import slots, visible
         from maskbench.benchmark.states import states
-        from maskbench.results import Store
 
-        store = Store(way.out)
-        plan = laid_out(asked, store, progress)
-        cpu = all(laid.request.device == "cpu" for laid in plan.items.values())
-        places = slots(way.jobs, way.pack, visible(cpu), os.cpu_count() or 1)
-        now = states(plan, Place(store, asked.name))
-        found = outlook(plan, store, now, len(places), progress)
+        plan, place = _planned(asked, way.out, progress)
+        places = _places(plan, way)
+        found = outlook(plan, place.store, states(plan, place), len(places), progress)
     if way.as_json:
         rows = [
             {**asdict(row), "seconds_left": row.seconds_left, "disk_left": row.disk_left}

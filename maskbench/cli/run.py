@@ -182,7 +182,8 @@ def _given(context: typer.Context, names: Iterable[str]) -> list[str]:
     """Those parameters that somebody gave, as options."""
     sources = {name: context.get_parameter_source(name) for name in names}
     given = [name for name, source in sources.items() if source and source.name != "DEFAULT"]
-    return [f"--{name.strip('_').replace('_', '-')}" for name in given]
+    words = {one.name: max(one.opts, key=len) for one in context.command.params}
+    return [words[name] for name in given]
 
 
 def _neither(given: list[str]) -> Exception:

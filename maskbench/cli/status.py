@@ -25,7 +25,7 @@ def status(
       maskbench status my-benchmark.toml --out /scratch/runs --json
     """
     from maskbench.benchmark.layout import Place
-    from maskbench.benchmark.reading import located
+    from maskbench.benchmark.reading import asked, differences, located
     from maskbench.benchmark.states import queued, states
     from maskbench.cli import benched, render
     from maskbench.errors import UsageError
@@ -42,8 +42,18 @@ def status(
         )
     now = queued(states(plan, place), _jobs(place))
     benched.states(name, now, as_json=as_json)
-    if not as_json and any(one.left for one in now):
-        render.say(f"'maskbench run {benchmark}' goes on with what is not finished.")
+    if as_json:
+        return
+    changed = differences(plan.asked, asked(benchmark, tier).resolved)
+    if changed:
+        render.say(
+            f"note  the file asks something else than what was planned in {out}/ (or options of "
+            f"the command did): {'; '.join(changed[:4])}{'; ...' if len(changed) > 4 else ''}. "
+            "These are the runs of the plan."
+        )
+    if any(one.left for one in now):
+        more = f" --tier {tier}" * bool(tier) + f" --out {out}" * (out != Path("runs"))
+        render.say(f"'maskbench run {benchmark}{more}' goes on with what is not finished.")
 
 
 def _jobs(place: "Place") -> dict[str, str]:
