@@ -103,11 +103,11 @@ class Place:
         Raises:
             StoreError: It cannot be written.
         """
-        before, told = self.plan(), _told(plan)
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(unwritten(self.logs, error)) from error
+        before, told = self.plan(), _told(plan)
         if before is None or _told(before) != told:
             results.write_json(self.version(plan), told)
             results.write_json(self.folder / PLAN, told)

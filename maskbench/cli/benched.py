@@ -49,7 +49,7 @@ def outlook(found: "Outlook", question: str) -> None:
         f"left      {count(left, 'run')}: about {duration(found.seconds)}{more} of training at "
         f"{found.at_a_time} at a time; probes and studies come on top"
     )
-    render.line(f"disk      {found.disk / 1e9:,.2f} GB of {found.free / 1e9:,.1f} GB free")
+    render.line(f"disk      {found.disk / 1e9:,.2f} GB of {found.free / 1e9:,.2f} GB free")
     if found.disk > found.free:
         render.say("note  the disk is too small for all of it: free space, or use another --out.")
     for warning in dict.fromkeys(w for row in found.rows for w in row.warnings):

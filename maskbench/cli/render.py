@@ -118,7 +118,8 @@ def run_table(
     """How a run ended: accuracy beside controls, cost, and where it lies."""
     console = Console()
     if reused:
-        say("this run was finished before; --fresh runs it again in a new folder.")
+        again = "" if record.get("benchmark") else "; --fresh runs it again in a new folder"
+        say(f"this run was finished before{again}.")
     title = f"{record['strategy']['name']}, seed {record['seed']}, {record['status']}"
     rows = [*record["probes"], *record["controls"]]
     if rows:

@@ -94,7 +94,9 @@ def write(report: Report, folder: Path, kinds: Sequence[str] = KINDS) -> tuple[P
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
         why = error.strerror or error
-        raise StoreError(f"cannot write {page}: {why}. Choose another --out.") from error
+        raise StoreError(
+            f"cannot write {page}: {why}. Choose another folder (--out; of a benchmark --reports)."
+        ) from error
     return page, replaced
 
 
