@@ -15,7 +15,7 @@ from maskbench.errors import StrategyError
 from maskbench.guard import Guard
 from maskbench.job import Job
 from maskbench.pace import Pace
-from maskbench.train import train
+from maskbench.train import COMPILING, train
 
 FIRST_BATCH = 16
 GROWTH = 8
@@ -98,20 +98,24 @@ def _resized(trial: Job, batch: int) -> dict[str, Any]:
 
 
 def _time(trial: Job, batch: int) -> tuple[float, int]:
-    """Seconds per image, median over the steps after the first; and how many those were."""
+    """Seconds per image, median over the steps after the first; and how many those were.
+
+    On a GPU the first steps of a compiled run, which record its graphs, do not count either.
+    """
     marks: list[float] = []
+    first = COMPILING.get(trial.device.type, 1) if trial.compile else 1
 
     def mark(step: int) -> None:
         if trial.device.type == "cuda":
             torch.cuda.synchronize()
         marks.append(time.perf_counter())
-        taken = len(marks) - 2
-        enough = taken >= TIMED or (taken >= 1 and marks[-1] - marks[1] > PATIENCE_S)
+        taken = len(marks) - 1 - first
+        enough = taken >= TIMED or (taken >= 1 and marks[-1] - marks[first] > PATIENCE_S)
         if team.agree(enough, seconds=team.LONG_S) == (1,):
             raise _Enough
 
     with suppress(_Enough):
         train(trial, lambda row: None, mark, guard=Guard(trial, tolerated=10**9))
-    durations = [after - before for before, after in pairwise(marks[1:])]
+    durations = [after - before for before, after in pairwise(marks[first:])]
     (image,) = team.of_first([statistics.median(durations) / batch], team.LONG_S)
     return image, len(durations)

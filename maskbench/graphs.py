@@ -8,6 +8,7 @@ strategy's losses and the look for numbers that are not finite stay outside, and
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from maskbench.optim import descent
 
 RECORDED = 64
 """Updates recorded at most: each is for gradients at certain addresses."""
+
+PATTERNS = 1000
+"""Sets of addresses that are remembered at most."""
 
 Forward = Callable[[Tensor, Mask], Outcome]
 Descend = Callable[[float], None]
@@ -66,7 +70,8 @@ class Passes:
 
     The first call for so many images and hidden patches compiles, the second records, from then on
     both passes are replayed; where recording fails, the run goes on compiled, with a warning. An
-    outcome is a copy and may be kept; but a backward pass through it comes before the next call.
+    outcome is a copy and may be kept (detached); but gradients flow through it once, and before the
+    next call.
 
     Args:
         model: What is trained.
@@ -103,7 +108,8 @@ class Passes:
         passing = _Pass(self._model, self._compiled)
         own = tuple(each.clone() for each in rows)
         try:
-            torch.cuda.make_graphed_callables(passing, own, pool=self._pool)
+            with _stream_kept():
+                torch.cuda.make_graphed_callables(passing, own, pool=self._pool)
         except RuntimeError as error:  # no memory, or a pass that cannot be recorded
             _warn("passes", error)
             return self._compiled
@@ -118,6 +124,13 @@ def _warn(what: str, error: RuntimeError) -> None:
         RuntimeWarning,
         stacklevel=2,
     )
+
+
+def _stream_kept() -> AbstractContextManager[object]:
+    """The current stream stays so, also where a recording fails (not before torch 2.15)."""
+    if not torch.cuda.is_available():
+        return nullcontext()
+    return torch.cuda.stream(torch.cuda.current_stream())
 
 
 def _autocast_without_cache() -> torch.autocast:
@@ -147,13 +160,16 @@ class Updates:
             rate: The learning rate.
         """
         where = self._addresses()
-        self._seen[where] += 1
         if where in self._graphs:
             self._rate.fill_(rate)
             self._graphs[where].replay()
             return
-        if self._seen[where] > 1 and len(self._graphs) < self._most:
-            self._record(where)
+        if len(self._graphs) < self._most:
+            self._seen[where] += 1
+            if self._seen[where] > 1:
+                self._record(where)
+            if len(self._seen) > PATTERNS:
+                self._seen.clear()
         self._plain(rate)
 
     def _addresses(self) -> tuple[int, ...]:
@@ -171,7 +187,7 @@ class Updates:
             group |= {"lr": self._rate, "capturable": True}
         try:
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with _stream_kept(), torch.cuda.graph(graph):
                 self._optimizer.step()
             self._graphs[where] = graph
         except RuntimeError as error:

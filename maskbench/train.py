@@ -18,8 +18,8 @@ from maskbench.optim import autocast, descent
 from maskbench.strategy import Context
 
 LOGS_PER_RUN = 200
-COMPILING = {"cuda": 2}
-"""First steps that compile for every number of hidden patches: two on a GPU, elsewhere one."""
+COMPILING = {"cuda": 3}
+"""First steps that compile for every number of hidden patches: three on a GPU, elsewhere one."""
 
 Log = Callable[[Mapping[str, Any]], None]
 Moment = Callable[[int], None]
@@ -152,7 +152,7 @@ class Line:
             context: Of the step.
         """
         self._losses.append(loss)
-        self._latest = logged
+        self._latest = {k: v.detach() if isinstance(v, Tensor) else v for k, v in logged.items()}
         self._rate, self._images = context.learning_rate, context.images
 
     def end(self, guard: Guard) -> None:

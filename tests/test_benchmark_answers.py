@@ -17,6 +17,7 @@ metric = "knn20"
 direction = "higher"
 baseline = "random"
 budgets = "2step"
+seeds = 1
 [options]
 device = "cpu"
 limit = 100
@@ -43,8 +44,7 @@ def test_a_strategy_that_fails_in_the_timed_steps_is_counted(
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MINE)
     Path("two.toml").write_text(
-        FILE.replace("[options]", "seeds = 2\n[options]")
-        + '[strategies.bad]\nstrategy="mine.py:Mine"\n'
+        FILE.replace("seeds = 1", "seeds = 2") + '[strategies.bad]\nstrategy="mine.py:Mine"\n'
     )
     assert cli(monkeypatch, "run", "two.toml") == 3
     told = capsys.readouterr()
@@ -73,3 +73,6 @@ def test_budgets_of_different_amounts_are_not_paired(
     told = capsys.readouterr()
     assert "the file asks something else than what was planned in mine/" in told.err
     assert '"3step"' in told.err
+    Path("two.toml").write_text("title = 3")
+    assert cli(monkeypatch, "status", "two", "--out", "mine") == OK
+    assert "2 finished" in capsys.readouterr().out

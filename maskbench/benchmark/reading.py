@@ -139,8 +139,7 @@ def _beside(folder: Path, item: Item) -> Item:
 def is_figure(path: Path) -> bool:
     """Whether a file is of a paper's figure; a file that cannot be read is not."""
     try:
-        with path.open("rb") as file:
-            return "arms" in tomllib.load(file)
+        return "arms" in tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError):
         return False
 

@@ -207,6 +207,8 @@ class Benchmark(Part):
                     item = self._item(arm, budget=budget, seed=seed, data=data, model=model)
                     if item.name in found:
                         other = found[item.name]
+                        if other == item:
+                            raise ArmError(arm, f"{item.name} is asked for twice.")
                         raise ArmError(
                             arm,
                             f"two runs would be called {item.name!r}, for {arm!r} on {data} and "

@@ -65,6 +65,7 @@ def reproduce(
     from maskbench.cli import benchmark
 
     path = schema.located(name)
+    schema.read(path)  # another benchmark has no verdict
     found = asked(str(path), data=data, model=model, budgets=budget, seeds=seeds)
     words = (data, model, budget, None if seeds is None else f"{seeds} seeds")
     kind = "-".join(re.sub(r"[^A-Za-z0-9.]+", "-", str(w)).strip("-") for w in words if w)

@@ -182,7 +182,10 @@ def _given(context: typer.Context, names: Iterable[str]) -> list[str]:
     """Those parameters that somebody gave, as options."""
     sources = {name: context.get_parameter_source(name) for name in names}
     given = [name for name, source in sources.items() if source and source.name != "DEFAULT"]
-    words = {one.name: max(one.opts, key=len) for one in context.command.params}
+    words = {}
+    for one in context.command.params:
+        off = one.secondary_opts and not context.params[str(one.name)]
+        words[one.name] = max(one.secondary_opts if off else one.opts, key=len)
     return [words[name] for name in given]
 
 

@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 
 def status(
-    benchmark: Annotated[str, typer.Argument(help="A shipped benchmark, or FILE.toml.")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="A shipped benchmark, FILE.toml, or what was begun under that name in --out."
+        ),
+    ],
     tier: options.Tier = None,
     out: options.StoreDir = Path("runs"),
     as_json: options.AsJson = False,
@@ -31,20 +36,28 @@ def status(
     from maskbench.errors import UsageError
     from maskbench.results import Store
 
-    store = Store(out)
-    name = _name(located(benchmark), tier)
+    store, begun = Store(out), _begun(out)
+    try:
+        name, file = _name(located(benchmark), tier), True
+    except UsageError:
+        if benchmark not in begun:
+            raise
+        name, file = benchmark, False
     place = Place(store, name)
     plan = place.plan()
     if plan is None:
         raise UsageError(
             f"{name} was not begun in {out}/: 'maskbench run {benchmark}' begins it, --dry-run "
-            "says what it would take."
+            f"says what it would take. Begun are: {', '.join(begun) or 'none'}."
         )
     now = queued(states(plan, place), _jobs(place))
     benched.states(name, now, as_json=as_json)
-    if as_json:
+    if as_json or not file:
         return
-    changed = differences(plan.asked, asked(benchmark, tier).resolved)
+    try:
+        changed = differences(plan.asked, asked(benchmark, tier).resolved)
+    except UsageError as error:
+        changed = [f"it cannot be read as it is now: {error}"]
     if changed:
         render.say(
             f"note  the file asks something else than what was planned in {out}/ (or options of "
@@ -54,6 +67,13 @@ def status(
     if any(one.left for one in now):
         more = f" --tier {tier}" * bool(tier) + f" --out {out}" * (out != Path("runs"))
         render.say(f"'maskbench run {benchmark}{more}' goes on with what is not finished.")
+
+
+def _begun(out: Path) -> list[str]:
+    """What benchmarks are called that were begun in a store."""
+    from maskbench.benchmark.layout import FOLDER
+
+    return [path.name for path in sorted((out / FOLDER).glob("*")) if path.is_dir()]
 
 
 def _jobs(place: "Place") -> dict[str, str]:
