@@ -1,4 +1,4 @@
-"""What a benchmark says of runs that cannot be compared, or that failed before they trained."""
+"""What a benchmark says of odd files, and of runs that failed early or cannot be compared."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import cli
 
-from maskbench.errors import OK
+from maskbench.benchmark import reading
+from maskbench.errors import OK, USAGE, UsageError
 
 FILE = """
 title = "t"
@@ -34,6 +35,36 @@ class Mine(MaskStrategy):
             raise ValueError("my own mistake")
         return Mask.from_scores(context.uniform("mask", batch), context.grid)
 """
+
+
+def test_a_file_of_windows_is_read_and_one_of_another_code_is_named(tmp_path: Path) -> None:
+    """A mark at the beginning is no key; bytes that are not UTF-8 have a line."""
+    path = tmp_path / "two.toml"
+    path.write_text(FILE, encoding="utf-8-sig")
+    assert list(reading.asked(str(path)).items) == ["random-s0"]
+    path.write_bytes(FILE.replace('"q"', '"wof\u00fcr"').encode("latin-1"))
+    with pytest.raises(UsageError, match=r"two\.toml, line 3: not UTF-8; save it as UTF-8"):
+        reading.asked(str(path))
+
+
+def test_an_option_is_called_as_in_the_file_only_where_it_stands_there(tmp_path: Path) -> None:
+    path = tmp_path / "two.toml"
+    path.write_text(FILE)
+    found = reading.placed(path, "random", "too many bad files: raise --max-bad.")
+    assert found == f"{path}, line 16: random: too many bad files: raise --max-bad."
+    found = reading.placed(path, "random", "--limit 100 is odd; --debug shows more.")
+    assert found == f"{path}, line 13: random: limit 100 is odd; --debug shows more."
+
+
+def test_only_figures_are_reproduced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another benchmark has no claim to be judged; nothing of it is run."""
+    monkeypatch.chdir(tmp_path)
+    Path("two.toml").write_text(FILE)
+    assert cli(monkeypatch, "reproduce", "two.toml") == USAGE
+    assert "unknown key" in capsys.readouterr().err
+    assert not Path("runs").exists()
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ from conftest import make_job
 from hands import Hand
 from test_spending import SPEED, Slow, paced, slow_job, spend, weights
 
+from maskbench import calibration
 from maskbench.budget import Budget, Plan
-from maskbench.calibration import calibrated
+from maskbench.calibration import TIMED, calibrated
 from maskbench.cli.planned import plan_rows
 from maskbench.clock import Clock
 from maskbench.errors import StrategyError
@@ -23,7 +24,7 @@ from maskbench.job import Job
 from maskbench.midway import Midway
 from maskbench.pace import Pace, TimePace, Turn
 from maskbench.strategy import Grid
-from maskbench.train import train
+from maskbench.train import COMPILING, train
 
 
 def test_a_calibration_leaves_the_job_alone() -> None:
@@ -67,6 +68,20 @@ def test_where_nothing_can_be_timed_the_time_is_unknown(tmp_path: Path) -> None:
     assert (told["time"], told["memory"]) == ("time unknown", "memory unknown")
     train(job, lambda row: None, lambda step: None)
     assert job.pace.steps == 6
+
+
+def test_steps_that_compile_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU the first three of a compiled run compile and record; here they take a second."""
+    monkeypatch.setattr(torch, "compile", lambda model: model)
+    monkeypatch.setitem(COMPILING, "cpu", 3)
+    marks = iter([0.0, 9.0, 18.0, 27.0, *(27 + 0.1 * n for n in range(1, 100))])
+    monkeypatch.setattr(calibration, "time", SimpleNamespace(perf_counter=lambda: next(marks)))
+    for compile_ in (True, False):
+        trial = replace(make_job(budget="400img"), compile=compile_)
+        image, steps = calibration._time(trial, 8)
+        assert image == pytest.approx(0.1 / 8)
+        assert steps == TIMED
+        marks = iter([0.0, 9.0, *(9 + 0.1 * n for n in range(1, 100))])
 
 
 @pytest.mark.slow

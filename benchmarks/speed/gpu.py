@@ -77,7 +77,8 @@ def ready(name: str, setting: Setting, given: Inputs, weights: MaskedAutoencoder
         exact = float(call(given))
     begun = time.perf_counter()
     if name == COMPILED:
-        module, call = ours(module, compiled(module, device))  # type: ignore[arg-type]
+        assert isinstance(module, MaskedAutoencoder)
+        module, call = ours(module, compiled(module, device))
     if name == CAPTURED:
         first, once = captured(module, call, given)
     else:

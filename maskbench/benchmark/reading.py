@@ -181,19 +181,20 @@ def placed(path: Path, arm: str, message: str) -> str:
     except (OSError, UnicodeDecodeError):
         text = ""
     option, setting = _OPTION.search(message), _SETTING.search(message)
-    own = ("strategies", arm)
-    wanted: list[tuple[str, ...]] = []
-    if option and not setting:
-        key = option[1].replace("-", "_")
-        wanted = [(*own, key), ("options", key), ("probes", key), (key,), (f"{key}s",)]
-        message = message.replace(option[0], option[1])
+    own, settings = ("strategies", arm), ("strategies", arm, "settings")
+    spots: list[tuple[tuple[str, ...], str]] = [(own, message), (("arms", arm), message)]
     if setting:
-        message = message.replace("--set ", "settings: ")
-        wanted += [(*own, "settings", setting[1])]
-    for where in (*wanted, (*own, "settings") if setting else own, own, ("arms", arm)):
+        said = message.replace("--set ", "settings: ")
+        spots = [((*settings, setting[1]), said), (settings, said), (own, said), *spots]
+    elif option:
+        key = option[1].replace("-", "_")
+        said = message.replace(option[0], key)
+        of_key = ((*own, key), ("options", key), ("probes", key), (key,), (f"{key}s",))
+        spots = [*((where, said) for where in of_key), *spots]
+    for where, said in spots:
         line = strict.line_of(text, where)
         if line and line != strict.line_of(text, where[:-1]):
-            return f"{path}, line {line}: {arm}: {message}"
+            return f"{path}, line {line}: {arm}: {said}"
     return f"{path}: {arm}: {message}"
 
 
