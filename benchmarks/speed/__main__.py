@@ -2,6 +2,7 @@
 
     uv run --group bench python -m benchmarks.speed [PART ...] [--quick] [--json] [--save] [--docs]
     uv run --group bench python -m benchmarks.speed step --only vit_base --save
+    uv run python -m benchmarks.speed published --code FOLDER
 
 ``--save`` keeps the numbers with the machine and the versions under ``results/``, of ``step`` and
 ``strategies`` as soon as they are known; ``--docs`` puts what is kept there into ``docs/speed.md``,
@@ -26,8 +27,11 @@ PARTS = {
     "data": "reading, augmentation, packing",
     "growth": "time per image and memory from a thousand to a million images",
     "start": "commands that only read",
+    "published": "clmae against the code that was published with it, which --code names",
 }
-SETTINGS = {"step": "setting", "strategies": "model"}
+ELSEWHERE = "published"
+"""Needs code that is not here, and is measured only where it is named."""
+SETTINGS = {"step": "setting", "strategies": "model", "published": "setting"}
 """Parts with several settings, and the column that names them."""
 ALIKE = ("commit", "versions", "device")
 RESULTS = Path(__file__).parent / "results"
@@ -94,7 +98,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", epilog=parts)
     parser.add_argument("parts", nargs="*", metavar="PART", help="default: all of them")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and settings")
-    parser.add_argument("--only", metavar="SETTING", help="of step or strategies: this one alone")
+    parser.add_argument("--only", metavar="SETTING", help="of a part that has several: this one alone")
+    parser.add_argument("--code", metavar="FOLDER", type=Path, help="for published: a checkout")
     parser.add_argument("--json", action="store_true", help="a JSON document per line on stdout")
     parser.add_argument("--save", action="store_true", help="keep the numbers under results/")
     parser.add_argument("--docs", action="store_true", help="put kept numbers into docs/speed.md")
@@ -107,22 +112,25 @@ def main() -> None:
             parser.error(f"no part {name!r}; there are {', '.join(PARTS)}")
     if given.only and not (given.parts and set(given.parts) <= set(SETTINGS)):
         parser.error(f"--only is for {' and '.join(SETTINGS)}")
-    for name in given.parts or PARTS:
+    if (ELSEWHERE in given.parts) != (given.code is not None):
+        parser.error(f"{ELSEWHERE} and --code FOLDER go together")
+    for name in given.parts or [name for name in PARTS if name != ELSEWHERE]:
         print(f"{name}: {PARTS[name]} ...", file=sys.stderr, flush=True)
 
         def save(found: show.Found, name: str = name) -> Path | None:
             return keep(show.recorded(name, found, given.quick)) if given.save else None
 
         measure = import_module(f"benchmarks.speed.{name}").measure
-        found = measure(given.quick, **_settings(name, given.only, save))
+        found = measure(given.quick, **_settings(name, given, save))
         told = show.recorded(name, found, given.quick)
         print(json.dumps(told) if given.json else f"{show.table(found['rows'])}\n", flush=True)
         if given.save:
             print(f"kept in {save(found)}", file=sys.stderr)
 
 
-def _settings(name: str, only: str | None, save: Any) -> dict[str, Any]:
-    return {"only": only, "so_far": save} if name in SETTINGS else {}
+def _settings(name: str, given: argparse.Namespace, save: Any) -> dict[str, Any]:
+    code = {"code": given.code} if name == ELSEWHERE else {}
+    return {"only": given.only, "so_far": save, **code} if name in SETTINGS else {}
 
 
 if __name__ == "__main__":
