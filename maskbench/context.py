@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from maskbench import blocks as _blocks
 from maskbench import distributed, seeds, weights
 from maskbench import model as _model
 from maskbench.mask import Grid, Mask
@@ -138,7 +139,12 @@ class ModelView:
     @staticmethod
     def blocks(depth: int, width: int, heads: int, eps: float) -> nn.Sequential:
         """Transformer blocks of the model's kind (pre-norm, MLP ratio 4), for a strategy's net."""
-        return _model.blocks(depth, width, heads, eps)
+        return _blocks.blocks(depth, width, heads, eps)
+
+    @staticmethod
+    def outputs(through: nn.Sequential, tokens: Tensor, wanted: slice) -> Tensor:
+        """``through(tokens)[:, wanted]`` of such blocks; the last computes no other outputs."""
+        return _blocks.outputs(through, tokens, wanted)
 
     @staticmethod
     def build(factory: Callable[[], M], generator: torch.Generator) -> M:

@@ -10,12 +10,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.layers import Attention, PatchEmbed
-from timm.models.vision_transformer import Block
+from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from maskbench.blocks import blocks, outputs
 from maskbench.mask import Mask, take
 from maskbench.shape import ModelShape
 from maskbench.weights import initialise
@@ -44,33 +44,6 @@ class Outcome:
         """What ``MaskedAutoencoder.rebuild`` found under a mask."""
         loss, patch_loss, latent, prediction = found
         return cls(loss, patch_loss, latent, prediction, mask)
-
-
-class WrittenOut(Attention):  # type: ignore[misc]
-    """timm's attention; in bfloat16 on a CPU as products and a softmax, not fused.
-
-    There torch's fused kernel takes half of a step at 32 px, most of it to find gradients.
-    """
-
-    @property  # timm keeps it as it was built; a pass decides here
-    def fused_attn(self) -> bool:  # pyright: ignore[reportGeneralTypeIssues]
-        """Which of timm's two ways a pass takes."""
-        return not torch.is_autocast_enabled("cpu")
-
-    @fused_attn.setter
-    def fused_attn(self, wanted: bool) -> None:
-        """What timm would take everywhere is not asked for."""
-
-
-def blocks(depth: int, width: int, heads: int, eps: float) -> nn.Sequential:
-    """``depth`` pre-norm ViT blocks (timm's), MLP ratio 4, with qkv bias."""
-    norm: Any = partial(nn.LayerNorm, eps=eps)
-    return nn.Sequential(
-        *(
-            Block(width, heads, 4.0, qkv_bias=True, norm_layer=norm, attn_layer=WrittenOut)
-            for _ in range(depth)
-        )
-    )
 
 
 def sincos_positions(side: int, width: int) -> Tensor:
@@ -253,8 +226,9 @@ class MaskedAutoencoder(Encoder):
         known = self.decoder_embed(latent)
         known = known + torch.cat([positions[:, :1], take(positions[:, 1:], visible)], dim=1)
         guesses = self.mask_token + take(positions[:, 1:], hidden)
-        tokens = self.decoder_blocks(torch.cat([known, guesses.to(known.dtype)], dim=1))
-        predicted: Tensor = self.decoder_pred(self.decoder_norm(tokens[:, known.shape[1] :]))
+        tokens = torch.cat([known, guesses.to(known.dtype)], dim=1)
+        guessed = outputs(self.decoder_blocks, tokens, slice(known.shape[1], None))
+        predicted: Tensor = self.decoder_pred(self.decoder_norm(guessed))
         return predicted
 
     def soft_patch_loss(self, images: Tensor, keep: Tensor) -> Tensor:

@@ -89,14 +89,21 @@ def conv_flops(cells: int, inputs: int, outputs: int, kernel: int) -> int:
     return linear_flops(cells, inputs * kernel**2, outputs)
 
 
-def block_flops(tokens: int, width: int) -> tuple[int, int]:
-    """Forward FLOPs of one transformer block (MLP ratio 4): its linear layers, its attention."""
-    return 24 * tokens * width**2, 4 * tokens**2 * width
+def block_flops(tokens: int, width: int, wanted: int | None = None) -> tuple[int, int]:
+    """Forward FLOPs of one transformer block (MLP ratio 4): its linear layers, its attention.
+
+    Args:
+        tokens: That are attended to.
+        width: Their dimension.
+        wanted: Tokens whose outputs are computed (default: all of them).
+    """
+    wanted = tokens if wanted is None else wanted
+    return (4 * tokens + 20 * wanted) * width**2, 4 * tokens * wanted * width
 
 
-def blocks_forward(depth: int, tokens: int, width: int) -> int:
-    """Forward FLOPs of ``depth`` blocks."""
-    return depth * sum(block_flops(tokens, width))
+def blocks_forward(depth: int, tokens: int, width: int, wanted: int | None = None) -> int:
+    """Forward FLOPs of ``depth`` blocks; ``wanted``: tokens whose outputs of the last are read."""
+    return (depth - 1) * sum(block_flops(tokens, width)) + sum(block_flops(tokens, width, wanted))
 
 
 def blocks_input_gradient(depth: int, tokens: int, width: int) -> int:
@@ -112,12 +119,13 @@ def step_flops(shape: ModelShape, visible: int) -> dict[str, int]:
         shape: The model.
         visible: Visible patches per image: only these are embedded, only the others predicted.
     """
+    hidden, width = shape.patches - visible, shape.decoder_width
     encoder = 3 * blocks_forward(shape.depth, visible + 1, shape.width)
     embed = 2 * linear_flops(visible, shape.patch_values, shape.width)
     decoder = 3 * (
-        linear_flops(visible + 1, shape.width, shape.decoder_width)
-        + blocks_forward(shape.decoder_depth, shape.patches + 1, shape.decoder_width)
-        + linear_flops(shape.patches - visible, shape.decoder_width, shape.patch_values)
+        linear_flops(visible + 1, shape.width, width)
+        + blocks_forward(shape.decoder_depth, shape.patches + 1, width, hidden)
+        + linear_flops(hidden, width, shape.patch_values)
     )
     return {"encoder": encoder + embed, "decoder": decoder}
 

@@ -67,11 +67,12 @@ class LossDecoder(nn.Module):
         table = self.positions.expand(len(latent), -1, -1)
         where = table[:, 1:] if visible is None else take(table[:, 1:], visible)
         tokens = self.embed(latent) + torch.cat([table[:, :1], where], dim=1)
-        known = tokens.shape[1]
+        first = 1
         if hidden is not None:
             guesses = self.mask_token + take(table[:, 1:], hidden)
+            first = tokens.shape[1]
             tokens = torch.cat([tokens, guesses.to(tokens.dtype)], dim=1)
-        encoded = self.blocks(tokens)[:, 1 if hidden is None else known :]
+        encoded = ModelView.outputs(self.blocks, tokens, slice(first, None))
         values: Tensor = self.head(self.norm(encoded))
         return values.float().mean(-1)
 
@@ -152,9 +153,10 @@ class LossPrediction(MaskStrategy):
     def cost(self, grid: Grid, shape: ModelShape) -> Mapping[str, int]:
         """The loss decoder's step, and the teacher's look at the whole image."""
         width, tokens = shape.decoder_width, shape.patches + 1
-        blocks = blocks_forward(shape.decoder_depth, tokens, width)
-        student = linear_flops(grid.visible + 1, shape.width, width) + blocks
+        student = linear_flops(grid.visible + 1, shape.width, width)
+        student += blocks_forward(shape.decoder_depth, tokens, width, grid.hidden)
         student += linear_flops(grid.hidden, width, shape.patch_values)
-        teacher = linear_flops(tokens, shape.width, width) + blocks
+        teacher = linear_flops(tokens, shape.width, width)
+        teacher += blocks_forward(shape.decoder_depth, tokens, width, shape.patches)
         teacher += linear_flops(shape.patches, width, shape.patch_values)
         return {"decoder": 3 * student, "teacher": teacher + whole_image_flops(shape)}

@@ -55,9 +55,10 @@ class MaskingNet(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Keep-probabilities in (0, 1), float32: (images, patches, width) to (images, patches)."""
         cls = self.cls_token.expand(len(tokens), -1, -1)
-        encoded = self.blocks(torch.cat([cls.to(tokens.dtype), tokens], dim=1))
+        tokens = torch.cat([cls.to(tokens.dtype), tokens], dim=1)
+        read = ModelView.outputs(self.blocks, tokens, slice(1))[:, 0]
         with torch.autocast(tokens.device.type, enabled=False):  # bfloat16 would make many ties
-            logits: Tensor = self.mlp_head(encoded[:, 0].float())
+            logits: Tensor = self.mlp_head(read.float())
         return logits.sigmoid().clamp(SMALLEST, 1 - SMALLEST)
 
 
@@ -178,7 +179,7 @@ class LearnedMasking(MaskStrategy):
     def cost(self, grid: Grid, shape: ModelShape) -> Mapping[str, int]:
         """Scoring, then scoring with gradients and the soft pass with activation gradients."""
         embed = linear_flops(grid.patches, shape.patch_values, shape.width)
-        net = blocks_forward(self.settings.depth, grid.patches + 1, shape.width)
+        net = blocks_forward(self.settings.depth, grid.patches + 1, shape.width, wanted=1)
         net += linear_flops(1, shape.width, grid.patches)
         encoder, decoder = soft_pass_flops(shape)
         return {"mask generator": 4 * net + 2 * embed, "encoder": encoder, "decoder": decoder}

@@ -12,7 +12,14 @@ from maskbench import registry
 from maskbench.contract import Subject
 from maskbench.contract.resources import step_cost
 from maskbench.mask import Grid
-from maskbench.shape import PRESETS, ModelShape, blocks_forward, linear_flops, step_flops
+from maskbench.shape import (
+    PRESETS,
+    ModelShape,
+    block_flops,
+    blocks_forward,
+    linear_flops,
+    step_flops,
+)
 from maskbench.strategy import MaskStrategy
 
 NAMES = [*(entry.name for entry in registry.entries()), "prototypes+clmae", "ratio+hpm"]
@@ -89,10 +96,29 @@ def embedding(shape: ModelShape) -> int:
     return linear_flops(shape.patches, shape.patch_values, shape.width)
 
 
+def unread(shape: ModelShape, width: int, wanted: int) -> int:
+    """What the last block computes in published code and nobody reads."""
+    tokens = shape.patches + 1
+    return sum(block_flops(tokens, width)) - sum(block_flops(tokens, width, wanted))
+
+
 def published(shape: ModelShape) -> int:
-    """The plain step as published, which embeds hidden patches, too, and throws them away."""
+    """The plain step as published: it embeds hidden patches, decodes visible ones, drops both."""
     hidden = quarter(shape).hidden
-    return plain(shape) + 2 * linear_flops(hidden, shape.patch_values, shape.width)
+    embedding = 2 * linear_flops(hidden, shape.patch_values, shape.width)
+    return plain(shape) + embedding + 3 * unread(shape, shape.decoder_width, hidden)
+
+
+def clmae_as_coded(shape: ModelShape) -> int:
+    """Whose masking network computes all outputs, and reads CLS."""
+    return own("clmae", shape) + 4 * unread(shape, shape.width, 1)
+
+
+def hpm_as_coded(shape: ModelShape) -> int:
+    """The student's loss decoder is as the pixels', the teacher's gives CLS nobody's output."""
+    width, grid = shape.decoder_width, quarter(shape)
+    decoders = 3 * unread(shape, width, grid.hidden) + unread(shape, width, shape.patches)
+    return own("hpm", shape) + decoders + pixel_decoder_on_all(shape)
 
 
 def forward(shape: ModelShape) -> float:
@@ -124,8 +150,8 @@ def computed(column: str, shape: ModelShape) -> float:
         return forward(shape)
     extra = {
         "whole image": encoder_on_all,
-        "clmae": lambda shape: own("clmae", shape),
-        "hpm": lambda shape: own("hpm", shape) + pixel_decoder_on_all(shape),
+        "clmae": clmae_as_coded,
+        "hpm": hpm_as_coded,
         "sampler": sampler_as_coded,
     }[column]
     return 1 + extra(shape) / published(shape)
@@ -174,14 +200,15 @@ def test_the_plain_step_by_hand() -> None:
     """16 patches of 48 numbers, width 24, depth 2; decoder 16 wide, 1 deep; 4 patches visible.
 
     Multiply-adds. A block of n tokens of width w: qkv 3nw^2, logits n^2 w, values n^2 w,
-    projection nw^2, MLP 4nw^2 + 4nw^2.
+    projection nw^2, MLP 4nw^2 + 4nw^2. The last of the decoder gives 12 hidden patches: their
+    queries alone, and what follows.
     """
     block_5_of_24 = 3 * 2880 + 600 + 600 + 2880 + 8 * 2880
-    block_17_of_16 = 3 * 4352 + 4624 + 4624 + 4352 + 8 * 4352
+    block_12_of_17_of_16 = 3072 + 2 * 4352 + 3264 + 3264 + 3072 + 8 * 3072
     embed, narrow, head = 4 * 48 * 24, 5 * 24 * 16, 12 * 16 * 48
     assert step_flops(SMALL, 4) == {
         "encoder": 2 * (3 * 2 * block_5_of_24 + 2 * embed),
-        "decoder": 2 * 3 * (narrow + block_17_of_16 + head),
+        "decoder": 2 * 3 * (narrow + block_12_of_17_of_16 + head),
     }
 
 
@@ -196,12 +223,17 @@ SHAPES = st.builds(
 
 @given(SHAPES, st.data())
 def test_a_visible_patch_more(shape: ModelShape, data: st.DataObject) -> None:
-    """Costs the encoder more, ever more; swaps a pixel head for a latent in the decoder."""
+    """Costs the encoder more, ever more; in the decoder, a latent takes the place of a guess.
+
+    Which is a pixel head, and an output of the last block.
+    """
     visible = data.draw(st.integers(1, shape.patches - 2))
     steps = [step_flops(shape, visible + more) for more in range(3)]
     one, two, three = (step["encoder"] for step in steps)
     assert 0 < two - one < three - two
-    swap = 6 * shape.decoder_width * (shape.width - shape.patch_values)
+    width = shape.decoder_width
+    guess = shape.patch_values + 10 * width + 2 * (shape.patches + 1)
+    swap = 6 * width * (shape.width - guess)
     assert {b["decoder"] - a["decoder"] for a, b in pairwise(steps)} == {swap}
     assert all(type(flops) is int and flops > 0 for step in steps for flops in step.values())
 

@@ -19,7 +19,7 @@ RANKS = [
     [
         *("mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"),
         *("clock", "machine", "files", "shown", "signals", "team", "checkpoint", "trust", "record"),
-        *("statistics", "strict", "weights"),
+        *("statistics", "strict", "weights", "blocks"),
     ],
     ["model", "spec", "provenance", "pace", "metrics", "launch", "analysis", "trackers"],
     ["context", "tuning", "lock", "care"],
@@ -63,7 +63,7 @@ ONLY = {
     "seaborn": {"figures"},
     "tensorboard": {"trackers.py"},
     "wandb": {"trackers.py"},
-    "timm": {"model.py", "probes/library.py", "probes/recipes.py"},
+    "timm": {"model.py", "blocks.py", "probes/library.py", "probes/recipes.py"},
 }
 NO_TORCH = [
     "spec", "results", "registry", "errors", "events", "shape", "budget", "cli", "report",

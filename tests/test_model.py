@@ -13,11 +13,12 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from maskbench import seeds
+from maskbench import seeds, weights
+from maskbench.blocks import blocks, outputs
 from maskbench.mask import Grid, Mask, take
 from maskbench.model import MaskedAutoencoder, sincos_positions
 from maskbench.optim import autocast
-from maskbench.shape import PRESETS, ModelShape, step_flops
+from maskbench.shape import PRESETS, ModelShape, blocks_forward, step_flops
 
 GRID = Grid(4, 4, 12)
 REFERENCE = ModelShape(32, 4, 48, 3, 4, 32, 2, 4)
@@ -163,11 +164,33 @@ def test_closed_form_flops_agree_with_a_counter(preset: str) -> None:
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
 
 
-def test_published_sizes() -> None:
-    """4.9 GMAC/image forward is what 9.8 GFLOP means: ViT-B and ViT-L as in the literature."""
-    for name, gmac in (("vit_base", 9.78), ("vit_large", 20.8)):
-        forward = sum(step_flops(PRESETS[name].shape, 49).values()) / 3
-        assert forward / 2e9 == pytest.approx(gmac, rel=0.02)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("wanted", [slice(1), slice(1, None), slice(3, 5)])
+def test_some_outputs_of_blocks_are_those_of_all(wanted: slice, precision: str) -> None:
+    """The same values and gradients, with fewer products than a whole last block has."""
+    net = weights.build(lambda: blocks(2, 32, 2, 1e-6), seeds.generator(0, "init"))
+    rng = torch.Generator().manual_seed(0)
+    tokens = torch.randn(3, 7, 32, generator=rng)
+    for parameter in net.parameters():  # biases are not zero in a trained one
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=rng)
+    found, flops = [], []
+    for read in (lambda x: net(x)[:, wanted], lambda x: outputs(net, x, wanted)):
+        given = tokens.clone().requires_grad_()
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+            autocast(torch.device("cpu"), precision),
+        ):
+            out = read(given)
+        out.square().mean().backward()
+        found.append([out, given.grad, *(p.grad for p in net.parameters())])
+        flops.append(counter.get_total_flops())
+        net.zero_grad()
+    relative, absolute = (1e-4, 1e-6) if precision == "fp32" else (0.05, 0.01)
+    for whole, part in zip(*found, strict=True):
+        torch.testing.assert_close(part, whole, rtol=relative, atol=absolute)
+    many = len(range(7)[wanted])
+    assert flops == [3 * blocks_forward(2, 7, 32), 3 * blocks_forward(2, 7, 32, many)]
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed", epilog=parts)
     parser.add_argument("parts", nargs="*", metavar="PART", help="default: all of them")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and settings")
-    parser.add_argument("--only", metavar="SETTING", help="of a part that has several: this one alone")
+    parser.add_argument(
+        "--only", metavar="SETTING", help="of a part that has several: this one alone"
+    )
     parser.add_argument("--code", metavar="FOLDER", type=Path, help="for published: a checkout")
     parser.add_argument("--json", action="store_true", help="a JSON document per line on stdout")
     parser.add_argument("--save", action="store_true", help="keep the numbers under results/")

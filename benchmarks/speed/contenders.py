@@ -161,19 +161,11 @@ def stepping(
 def products(setting: Setting, device: torch.device, precision: str) -> tuple[int, Any]:
     """The matrix products of a step and nothing else: their FLOPs, and the work itself.
 
-    Those of every linear layer, forward and backward (by the activations and by the weights), each
-    on matrices of its own shape; the attention's products are not among them.
+    Those of every linear layer of maskbench's step, forward and backward (by the activations and by
+    the weights), each on matrices of its own shape; the attention's products are not among them.
     """
-    shape, batch = setting.shape, setting.batch
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    visible = shape.patches - hidden(shape)
-    layers = [(batch * shape.patches, shape.patch_values, shape.width, 1)]
-    for tokens, width, depth in (
-        (batch * (visible + 1), shape.width, shape.depth),
-        (batch * (shape.patches + 1), shape.decoder_width, shape.decoder_depth),
-    ):
-        layers += [(tokens, width, wide * width, depth) for wide in (3, 1, 4)]
-        layers.append((tokens, 4 * width, width, depth))
+    layers = _layers(setting.shape, setting.batch)
     made = [
         tuple(torch.randn(s, device=device, dtype=dtype) for s in ((n, i), (o, i), (n, o)))
         for n, i, o, _ in layers
@@ -187,6 +179,33 @@ def products(setting: Setting, device: torch.device, precision: str) -> tuple[in
                 torch.mm(gradient.t(), x)
 
     return sum(6 * n * i * o * times for n, i, o, times in layers), work
+
+
+def _layers(shape: ModelShape, batch: int) -> list[tuple[int, int, int, int]]:
+    """Rows, inputs, outputs of the linear layers, and how many there are of such."""
+    guessed, width, narrow = hidden(shape), shape.width, shape.decoder_width
+    visible, everything = shape.patches - guessed, shape.patches + 1
+    depth, shallow = shape.depth, shape.decoder_depth - 1
+
+    def rest(tokens: int, wide: int, depth: int) -> list[tuple[int, int, int, int]]:
+        """Of a block, what follows queries, keys and values."""
+        return [
+            (tokens, i, o, depth) for i, o in ((wide, wide), (wide, 4 * wide), (4 * wide, wide))
+        ]
+
+    layers = [
+        (visible, shape.patch_values, width, 1),
+        (visible + 1, width, 3 * width, depth),
+        *rest(visible + 1, width, depth),
+        (visible + 1, width, narrow, 1),
+        (everything, narrow, 3 * narrow, shallow),
+        *rest(everything, narrow, shallow),
+        (everything, narrow, 2 * narrow, 1),  # the decoder's last block: only guesses are read
+        (guessed, narrow, narrow, 1),
+        *rest(guessed, narrow, 1),
+        (guessed, narrow, shape.patch_values, 1),
+    ]
+    return [(batch * tokens, i, o, times) for tokens, i, o, times in layers]
 
 
 def losses(

@@ -6,7 +6,8 @@ FOLDER is a checkout of github.com/ristea/cl-mae, which is none of ours and is n
 ``models_mae`` is imported as it is; a step is what its ``engine_pretrain`` does with a batch: one
 pass and update of the autoencoder, one of the masking network, AdamW, with what is frozen in each.
 Its data, logs, gradient scaler (off without a GPU) and norm of gradients are left out, while
-``clmae`` is timed as it is inside a run, with its data.
+``clmae`` is timed as it is inside a run, with its data. Two processes take turns: memory is kept as
+in a run of maskbench in one, and as Python and torch leave it in the other.
 """
 
 import sys
@@ -22,6 +23,7 @@ import torch
 from torch import nn
 
 from benchmarks.speed import show
+from benchmarks.speed.apart import Work, process
 from benchmarks.speed.contenders import BASE, RATIO, SMALL, Inputs, Setting
 from benchmarks.speed.strategies import job_of, steps_of
 from benchmarks.speed.timing import Times, interleaved
@@ -33,16 +35,10 @@ OURS, THEIRS = "clmae", "published code"
 
 
 def load(code: Path, setting: Setting) -> nn.Module:
-    """The published model of a setting's sizes.
-
-    Raises:
-        SystemExit: There is no such code in that folder.
-    """
-    if not (code / "models_mae.py").is_file():
-        raise SystemExit(f"{code}: no models_mae.py; --code takes a checkout of ristea/cl-mae")
+    """The published model of a setting's sizes."""
     sys.path.insert(0, str(code.resolve()))
-    if not hasattr(np, "float"):  # MAE's tables of positions ask for a name that numpy 1.24 dropped
-        np.float = float
+    if not hasattr(np, "float"):  # MAE's table of positions asks for what numpy 1.24 dropped
+        setattr(np, "float", float)  # noqa: B010 (no type checker knows it)
     shape = setting.shape
     model: nn.Module = import_module("models_mae").MaskedAutoencoderViT(
         shape.image,
@@ -70,7 +66,7 @@ def stepping(model: Any, setting: Setting) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95))
 
     def update(loss: torch.Tensor) -> None:
-        float(loss)
+        loss.item()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
@@ -84,6 +80,16 @@ def stepping(model: Any, setting: Setting) -> Callable[[], None]:
         model.unfreeze_backbone()
 
     return step
+
+
+def _ours(setting: Setting) -> tuple[None, Work]:
+    keep_memory()
+    job = job_of(registry.load(OURS)(), setting.shape, setting.batch, torch.device("cpu"))
+    return None, {OURS: partial(steps_of, job, 1)}
+
+
+def _theirs(setting: Setting, code: Path) -> tuple[None, Work]:
+    return None, {THEIRS: stepping(load(code, setting), setting)}
 
 
 def _row(name: str, setting: Setting, times: Mapping[str, Times]) -> dict[str, Any]:
@@ -112,14 +118,17 @@ def measure(
         only: A setting's name.
         so_far: Is given what is known after every setting.
         code: A checkout of the published code.
+
+    Raises:
+        SystemExit: There is no such code in that folder.
     """
-    keep_memory()
-    device = torch.device("cpu")
-    found: dict[str, Any] = {"device": str(device), "batches": {}, "rows": []}
+    if not (code / "models_mae.py").is_file():
+        raise SystemExit(f"{code}: no models_mae.py; --code takes a checkout of ristea/cl-mae")
+    found: dict[str, Any] = {"device": "cpu", "batches": {}, "rows": []}
     for setting, rounds in show.picked(SETTINGS, only):
-        job = job_of(registry.load(OURS)(), setting.shape, setting.batch, device)
-        work = {OURS: partial(steps_of, job, 1), THEIRS: stepping(load(code, setting), setting)}
-        times = interleaved(work, 1 if quick else rounds)
+        with process(_ours, setting) as (_, ours), process(_theirs, setting, code) as (_, theirs):
+            work = {OURS: partial(ours, OURS), THEIRS: partial(theirs, THEIRS)}
+            times = interleaved(work, 1 if quick else rounds)
         found["batches"][setting.name] = setting.batch
         found["rows"] += [_row(name, setting, times) for name in work]
         so_far(found)

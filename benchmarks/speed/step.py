@@ -14,18 +14,16 @@ settings fill it: ``gpu.py``.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.speed import gpu, show
+from benchmarks.speed.apart import Work, process
 from benchmarks.speed.contenders import (
     BARE,
     BASE,
@@ -45,55 +43,27 @@ from benchmarks.speed.contenders import (
     ratios,
     stepping,
 )  # fmt: skip
-from benchmarks.speed.timing import interleaved, wait
+from benchmarks.speed.timing import interleaved
 from maskbench.machine import keep_memory
 from maskbench.mask import Grid
 from maskbench.shape import step_flops
 
 
-def _serve(
-    line: Connection,
-    setting: Setting,
-    device: torch.device,
-    names: Sequence[str],
-    precisions: Sequence[str],
-) -> None:
-    """A process of its own: says the losses, then does what it is asked for, by name."""
+def _build(
+    setting: Setting, device: torch.device, names: Sequence[str], precisions: Sequence[str]
+) -> tuple[dict[str, float], Work]:
+    """In a process of its own: the losses, and the work by name."""
     if OURS in names:
         keep_memory()
     given = Inputs.of(setting, device)
     found = contenders(setting, device, names)
-    line.send(losses({k: v for k, v in found.items() if k != COMPILED}, given, precisions))
+    told = losses({k: v for k, v in found.items() if k != COMPILED}, given, precisions)
     work: dict[str, Callable[[], Any]] = {}
     for precision in precisions:
         work[f"{PRODUCTS} {precision}"] = products(setting, device, precision)[1]
         for name, (module, call) in found.items():
             work[f"{name} {precision}"] = stepping(module, call, given, precision, setting.steps)
-    for key in iter(line.recv, None):
-        work[key]()
-        wait(device)
-        line.send(None)
-
-
-@contextmanager
-def _process(*given: Any) -> Iterator[tuple[dict[str, float], Callable[[str], None]]]:
-    """Losses of the contenders of another process, and how it is asked to work."""
-    context = get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, *given), daemon=True)
-    process.start()
-    there.close()
-
-    def ask(key: str) -> None:
-        here.send(key)
-        here.recv()
-
-    try:
-        yield here.recv(), ask
-        here.send(None)
-        process.join()
-    finally:
-        process.kill()
+    return told, work
 
 
 def one(
@@ -103,8 +73,8 @@ def one(
     own = [OURS, COMPILED] if others else [OURS]
     foreign = [BARE, PLAIN, *(PEERS if others else ())]
     with (
-        _process(setting, device, own, precisions) as (first, ours),
-        _process(setting, device, foreign, precisions) as (second, theirs),
+        process(_build, setting, device, own, precisions) as (first, ours),
+        process(_build, setting, device, foreign, precisions) as (second, theirs),
     ):
         told = first | second
         equal(told, precisions)
