@@ -222,7 +222,7 @@ FAILURES = [
     ("ForgetsCounter", "resume", "stops after 3 of 7 steps", "differs by up to"),
     ("ForgetsTensor", "resume", "stops after 3 of 7 steps", "differs by up to"),
     ("NeedsTwo", "one-image", "no exception", "failed in after_step: ZeroDivisionError"),
-    ("CostsLess", "cost", "cost() to be about 0 FLOPs per image", "whole step is off by +10.6%"),
+    ("CostsLess", "cost", "cost() to be about 0 FLOPs per image", "whole step is off by +11.9%"),
     ("CostsHalves", "cost", "cost()['encoder'] to be a whole number of FLOPs", "0.5"),
 ]
 
