@@ -19,7 +19,6 @@ DEVIATION = (0.229, 0.224, 0.225)
 TRIES = 10
 SCALE = (0.2, 1.0)
 LOG_ASPECT = 0.28768207245178085  # log(4/3)
-_CUBIC = -0.5
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -103,19 +102,26 @@ def draw_crops(
 
 def _axis(start: Tensor, length: Tensor, side: int, out: int, flip: Tensor) -> Tensor:
     """Bicubic antialiased resampling of an axis as a matrix, one per row: (rows, out, side)."""
-    scale = (length / out)[:, None, None]
+    scale = (length / out).unsqueeze(1)
     support = scale.clamp(min=1.0)
     target = torch.arange(out, device=start.device) + 0.5
-    target = torch.where(flip[:, None], out - target, target)
-    centre = target.view(-1, out, 1) * scale
-    source = torch.arange(side, device=start.device).view(1, 1, side) - start[:, None, None]
-    x = ((source + 0.5 - centre) / support).abs()
-    near = ((_CUBIC + 2) * x - (_CUBIC + 3)) * x * x + 1
-    far = ((_CUBIC * x - 5 * _CUBIC) * x + 8 * _CUBIC) * x - 4 * _CUBIC
-    weight = torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
-    inside = (source >= 0) & (source < length[:, None, None])
-    weight = weight * inside
-    return weight / weight.sum(-1, keepdim=True)
+    target = torch.where(flip.unsqueeze(1), out - target, target)
+    source = torch.arange(side, device=start.device) - start.unsqueeze(1)
+    x = ((source + 0.5) / support).unsqueeze(1) - (target * (scale / support)).unsqueeze(2)
+    weight = _cubic(x.abs_())
+    weight *= ((source >= 0) & (source < length.unsqueeze(1))).unsqueeze(1)
+    return weight.div_(weight.sum(-1, keepdim=True))
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """Keys' kernel (a = -1/2) at distances, which are overwritten; each piece is 0 where it ends.
+
+    Up to 1: 1 + x^2 (3x - 5) / 2; from 1 to 2: -(x - 1) (x - 2)^2 / 2.
+    """
+    near = x.clamp(max=1.0)
+    weight = near.square().mul_(near.mul_(1.5).sub_(2.5)).add_(1.0)
+    far = x.clamp_(1.0, 2.0).sub_(2.0)
+    return weight.addcmul_(far.square(), far.add_(1.0), value=-0.5)
 
 
 def crop_resize(images: Tensor, crops: Crops, out: int) -> Tensor:

@@ -58,10 +58,10 @@ class Feed:
         """
         start = step * self._size
         slots = torch.arange(start, start + (self._size if images is None else images))
-        epochs = slots // len(self._split)
+        epochs, rows = slots // len(self._split), slots % len(self._split)
         first, last = int(epochs[0]), int(epochs[-1])
-        rows = torch.cat([self._epoch(epoch, order) for epoch in range(first, last + 1)])
-        return epochs, rows[slots - first * len(self._split)]
+        found = [self._epoch(n, order)[rows[epochs == n]] for n in range(first, last + 1)]
+        return epochs, torch.cat(found)
 
     def batch(self, step: int, order: Order, images: int | None = None) -> Batch:
         """This process's part of a step's augmented, normalised images; arguments as above.
