@@ -76,6 +76,43 @@ def test_one_setting_joins_those_that_were_kept(part: Any) -> None:
     assert merged(elsewhere, first) == elsewhere
 
 
+STAND_IN = """
+import torch
+
+class MaskedAutoencoderViT(torch.nn.Module):
+    def __init__(self, image, patch, **sizes):
+        super().__init__()
+        self.told, self.net, self.rest = [], torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+        for name in ("freeze_maskingnet", "unfreeze_maskingnet"):
+            setattr(self, name, lambda on=name[0] == "u": self.net.requires_grad_(on))
+        for name in ("freeze_backbone", "unfreeze_backbone"):
+            setattr(self, name, lambda on=name[0] == "u": self.rest.requires_grad_(on))
+
+    def forward(self, images, mask_ratio, train_mask=False):
+        both = self.net.weight, self.rest.weight
+        self.told.append((mask_ratio, [each.requires_grad for each in both]))
+        value = (self.net.weight + self.rest.weight).sum()
+        return (value, value, value, value) if train_mask else value
+"""
+
+
+def test_the_published_step_updates_one_network_after_the_other(part: Any, tmp_path: Path) -> None:
+    published, whole = part("published"), part("contenders")
+    tiny = whole.Setting("tiny", SMALL, 8, 1)
+    (tmp_path / "models_mae.py").write_text(STAND_IN)
+    model = published.load(tmp_path, tiny)
+    before = [each.weight.item() for each in (model.net, model.rest)]
+    published.stepping(model, tiny)()
+    assert model.told == [(0.75, [False, True]), (0.75, [True, False])]
+    after = [each.weight.item() for each in (model.net, model.rest)]
+    assert all(a != b for a, b in zip(before, after, strict=True))
+
+
+def test_code_that_is_not_there_is_told(part: Any, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no models_mae"):
+        part("published").measure(code=tmp_path)
+
+
 def test_free_strategies_cost_next_to_nothing(part: Any) -> None:
     rows = part("strategies").one("micro", 3, torch.device("cpu"), ["random", "block", "grid"])
     assert all(row["time_over_flops"] < 1.5 for row in rows)
