@@ -11,8 +11,7 @@ from conftest import make_job, noise_split
 from test_contract import NAMES
 
 from maskbench.contract import Subject, pairs
-from maskbench.contract.replicas import Team
-from maskbench.contract.resources import SAME, further_than_rounding
+from maskbench.contract.replicas import SAME, Team
 from maskbench.data.feed import Feed
 
 SOME = [name for name in ("random", "clmae", "hpm", "amt") if name in NAMES]
@@ -161,7 +160,7 @@ def test_twenty_steps_of_several_processes_are_those_of_one(team: Team, names: l
         assert [end.error for end in pair.ends] == [""] * team.processes, name
         assert first.start != first.end, name
         assert all(end.state == first.state for end in others), name
-        assert not further_than_rounding(first), name
+        assert not first.further_than_rounding, name
         model = {p: apart for p, (apart, _) in first.alone.items() if p.startswith("model.")}
         noise = [path for path in model if path.endswith("attn.qkv.bias")]
         assert max(apart for path, apart in model.items() if path not in noise) < SAME, name

@@ -18,6 +18,10 @@ PATIENCE_S = 60
 """How long one process waits for the other inside a step."""
 START_S = 120
 """How long loading torch may take on a busy machine."""
+SAME = 1e-5
+"""Norm of a difference over norm."""
+ROUNDING = 20
+"""Times as far as a last bit, changed at the start, moves a value in one process."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,19 @@ class End:
     state: dict[str, str] = field(default_factory=dict)
     alone: dict[str, tuple[float, float]] = field(default_factory=dict)
     error: str = ""
+
+    @property
+    def further_than_rounding(self) -> dict[str, float]:
+        """Values that are further from those of one process than 1e-5 and than rounding explains.
+
+        Returns:
+            Norm of the difference over norm, by path.
+        """
+        return {
+            path: apart
+            for path, (apart, rounding) in self.alone.items()
+            if apart > max(SAME, ROUNDING * rounding)
+        }
 
 
 TEAM = Team()

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from maskbench.contract.clause import Broken, Skipped
 from maskbench.contract.jobs import SMALL
-from maskbench.contract.replicas import End, pairs
+from maskbench.contract.replicas import SAME, pairs
 from maskbench.contract.subject import Subject, rehearse, run
 from maskbench.shape import PRESETS, ModelShape, step_flops
 from maskbench.strategy import PARTS
@@ -21,10 +21,6 @@ ENDS = (0, 39)
 """Also looked at, on the smallest model."""
 TOLERANCE = 0.02
 IMAGES = 4
-SAME = 1e-5
-"""Norm of a difference over norm."""
-ROUNDING = 20
-"""Times as far as a last bit, changed at the start, moves a value in one process."""
 
 
 def cost(subject: Subject) -> None:
@@ -110,7 +106,7 @@ def processes(subject: Subject) -> None:
             "both processes to hold the same values (context.average averages gradients)",
             f"{len(apart)} of {len(one.state)} values differ, the first is {apart[0]}",
         )
-    further = {p: a for p, a in further_than_rounding(one).items() if not p.startswith("logged.")}
+    further = {p: a for p, a in one.further_than_rounding.items() if not p.startswith("logged.")}
     if further:
         worst = max(further, key=further.__getitem__)
         raise Broken(
@@ -119,19 +115,3 @@ def processes(subject: Subject) -> None:
             f"{len(further)} of {len(one.alone)} values are further from those of one process, "
             f"{worst} by {further[worst]:.1g} of its size",
         )
-
-
-def further_than_rounding(end: End) -> dict[str, float]:
-    """Values that are further from those of one process than 1e-5 and than rounding explains.
-
-    Args:
-        end: Of the first process.
-
-    Returns:
-        Norm of the difference over norm, by path.
-    """
-    return {
-        path: apart
-        for path, (apart, rounding) in end.alone.items()
-        if apart > max(SAME, ROUNDING * rounding)
-    }

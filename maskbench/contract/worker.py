@@ -24,6 +24,8 @@ from maskbench.errors import MaskbenchError
 from maskbench.job import Job
 
 EPS = torch.finfo(torch.float32).eps
+LOOKS = 4
+"""Runs from nudged weights, at most."""
 
 
 def _train(rank: int, team: Team, name: str, meeting: Path) -> End:
@@ -72,17 +74,28 @@ def _from_one(team: Team, name: str, state: Any) -> dict[str, tuple[float, float
     depends on (of attention's keys, or of scores that are only ranked) is rounding noise around
     zero, and Adam makes full steps of it. So the run in one process is repeated from weights whose
     last bit is changed, which shows how far each value follows such noise; no less, in half
-    precision, than one unit of its last place.
+    precision, than one unit of its last place. Two walks of one number may end side by side by
+    chance: what seems further than rounding is nudged again, otherwise, a few times.
     """
-    jobs = [_job(team, name) for _ in range(2)]
+    one = _trained(_job(team, name))
+    apart, values = distances(one, state), leaves(one)
+    noise = {path: torch.finfo(values[path].dtype).eps for path in apart}
+    for look in range(LOOKS):
+        moved = distances(one, _trained(_nudged(_job(team, name), look)))
+        noise = {path: max(noise[path], moved[path]) for path in apart}
+        alone = {path: (apart[path], noise[path]) for path in apart}
+        if not End(alone=alone).further_than_rounding:
+            break
+    return alone
+
+
+def _nudged(job: Job, look: int) -> Job:
+    """The job from weights whose last bit is changed."""
     with torch.no_grad():
-        for value in jobs[1].model.parameters():
-            coin = torch.rand(value.shape, generator=seeds.generator(0, "last bit")) < 0.5
+        for value in job.model.parameters():
+            coin = torch.rand(value.shape, generator=seeds.generator(look, "last bit")) < 0.5
             value.mul_(torch.where(coin, 1 - EPS, 1 + EPS))
-    one, nudged = (_trained(job) for job in jobs)
-    apart, noise, values = distances(one, state), distances(one, nudged), leaves(one)
-    grain = {path: torch.finfo(values[path].dtype).eps for path in apart}
-    return {path: (apart[path], max(noise[path], grain[path])) for path in apart}
+    return job
 
 
 def main(rank: int, folder: Path, team: Team, names: Sequence[str]) -> None:
