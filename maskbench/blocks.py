@@ -9,6 +9,8 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn import functional
 
+from maskbench.linear import Linear, linear
+
 
 class Attending(Attention):  # type: ignore[misc]
     """timm's attention; in bfloat16 on a CPU as products and a softmax, not fused.
@@ -28,8 +30,8 @@ class Attending(Attention):  # type: ignore[misc]
     def of(self, x: Tensor, wanted: slice) -> Tensor:
         """Outputs of some tokens, who attend to all: (B, n, width) to (B, wanted, width)."""
         width, weight, bias = x.shape[-1], self.qkv.weight, self.qkv.bias
-        queries = functional.linear(x[:, wanted], weight[:width], bias[:width])
-        pairs = functional.linear(x, weight[width:], bias[width:])
+        queries = linear(x[:, wanted], weight[:width], bias[:width])
+        pairs = linear(x, weight[width:], bias[width:])
         q, k, v = (
             each.reshape(len(x), -1, self.num_heads, self.head_dim).transpose(1, 2)
             for each in (queries, *pairs.chunk(2, -1))
@@ -57,7 +59,9 @@ def blocks(depth: int, width: int, heads: int, eps: float) -> nn.Sequential:
     """``depth`` pre-norm ViT blocks (timm's), MLP ratio 4, with qkv bias."""
     norm: Any = partial(nn.LayerNorm, eps=eps)
     made = partial(PartlyRead, qkv_bias=True, norm_layer=norm, attn_layer=Attending)
-    return nn.Sequential(*(made(width, heads, 4.0) for _ in range(depth)))
+    found = nn.Sequential(*(made(width, heads, 4.0) for _ in range(depth)))
+    Linear.within(found)
+    return found
 
 
 def outputs(through: nn.Sequential, tokens: Tensor, wanted: slice) -> Tensor:

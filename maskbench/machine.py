@@ -33,6 +33,19 @@ LOAD_BEFORE = load()
 """The load when this process began: its own work is not in it yet."""
 
 
+def made_by(proc: Path = PROC) -> str:
+    """Who made the CPU, as x86 CPUs tell: ``AuthenticAMD``; empty where nothing says so.
+
+    Args:
+        proc: As Linux shows this process; what it tells of CPUs stands beside it.
+    """
+    for line in _text(proc.parent / "cpuinfo").splitlines():
+        name, _, rest = line.partition(":")
+        if name.strip() == "vendor_id":
+            return rest.strip()
+    return os.environ.get("PROCESSOR_IDENTIFIER", "").rpartition(" ")[2]  # Windows
+
+
 def on_battery(sysfs: Path = SYSFS) -> bool:
     """Whether a battery is being emptied and nothing is plugged in; False where that is unknown.
 

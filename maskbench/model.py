@@ -4,7 +4,8 @@ The encoder *receives* a mask: it never decides what is hidden. It embeds visibl
 the decoder predicts normalised pixels of hidden patches only, and the loss is theirs alone.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,10 +13,10 @@ from typing import Any
 import torch
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from maskbench.blocks import blocks, outputs
+from maskbench.linear import Linear, linear
 from maskbench.mask import Mask, take
 from maskbench.shape import ModelShape
 from maskbench.weights import initialise
@@ -93,7 +94,7 @@ class Encoder(nn.Module):
             (images, n, width).
         """
         by_pixel = self.patch_embed.proj.weight.permute(0, 2, 3, 1).flatten(1)
-        tokens = functional.linear(pixels, by_pixel, self.patch_embed.proj.bias)
+        tokens = linear(pixels, by_pixel, self.patch_embed.proj.bias)
         return tokens + take(self.pos_embed[:, 1:].expand(len(pixels), -1, -1), positions)
 
     def encode(self, tokens: Tensor) -> Tensor:
@@ -174,11 +175,11 @@ class MaskedAutoencoder(Encoder):
         super().__init__(shape)
         decoder = shape.decoder_width
         with torch.device("meta"):
-            self.decoder_embed = nn.Linear(shape.width, decoder)
+            self.decoder_embed = Linear(shape.width, decoder)
             self.mask_token = nn.Parameter(torch.empty(1, 1, decoder))
             self.decoder_blocks = blocks(shape.decoder_depth, decoder, shape.decoder_heads, 1e-6)
             self.decoder_norm = nn.LayerNorm(decoder, eps=1e-6)
-            self.decoder_pred = nn.Linear(decoder, shape.patch_values)
+            self.decoder_pred = Linear(decoder, shape.patch_values)
         self.to_empty(device="cpu")
         initialise(self, generator)
         self.pos_embed.copy_(sincos_positions(shape.side, shape.width))
@@ -248,9 +249,10 @@ class MaskedAutoencoder(Encoder):
         return found
 
     def _soft(self, images: Tensor, keep: Tensor) -> tuple[Tensor, ...]:
-        latent = self.encode(self.embed(images) * keep.unsqueeze(-1))
-        tokens = self.decoder_blocks(self.decoder_embed(latent) + self.decoder_pos_embed)
-        prediction = self.decoder_pred(self.decoder_norm(tokens[:, 1:]))
+        with still(self):
+            latent = self.encode(self.embed(images) * keep.unsqueeze(-1))
+            tokens = self.decoder_blocks(self.decoder_embed(latent) + self.decoder_pos_embed)
+            prediction = self.decoder_pred(self.decoder_norm(tokens[:, 1:]))
         return (self.patch_loss(prediction, self.patchify(images)),)
 
     def patchify(self, images: Tensor) -> Tensor:
@@ -264,6 +266,19 @@ class MaskedAutoencoder(Encoder):
         """Mean squared error to each patch's pixels, normalised by their own mean and deviation."""
         mean, deviation = level(pixels)
         return (prediction.float() - (pixels - mean) / deviation).square().mean(-1)
+
+
+@contextmanager
+def still(net: nn.Module) -> Iterator[None]:
+    """Within, passes are recorded without the net's own gradients."""
+    trained = [each for each in net.parameters() if each.requires_grad]
+    for each in trained:
+        each.requires_grad = False
+    try:
+        yield
+    finally:
+        for each in trained:
+            each.requires_grad = True
 
 
 def level(pixels: Tensor) -> tuple[Tensor, Tensor]:

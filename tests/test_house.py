@@ -19,7 +19,7 @@ RANKS = [
     [
         *("mask", "seeds", "events", "errors", "shape", "results", "budget", "distributed"),
         *("clock", "machine", "files", "shown", "signals", "team", "checkpoint", "trust", "record"),
-        *("statistics", "strict", "weights", "blocks"),
+        *("statistics", "strict", "weights", "blocks", "linear"),
     ],
     ["model", "spec", "provenance", "pace", "metrics", "launch", "analysis", "trackers"],
     ["context", "tuning", "lock", "care"],
@@ -44,7 +44,7 @@ RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 ORDER_IN_RANK = {
     ("results", "errors"), ("results", "trust"), ("results", "record"), ("results", "files"),
     ("record", "trust"), ("trust", "errors"), ("files", "errors"), ("budget", "errors"),
-    ("strict", "errors"),
+    ("strict", "errors"), ("blocks", "linear"), ("linear", "machine"),
     ("distributed", "team"), ("team", "errors"), ("checkpoint", "errors"), ("checkpoint", "files"),
     ("checkpoint", "results"), ("probes", "data"), ("probes", "optim"),
     ("figures", "analysis"), ("report", "findings"),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from maskbench import machine
-from maskbench.machine import Energy, on_battery, peak_memory, reset_peak_memory
+from maskbench.machine import Energy, made_by, on_battery, peak_memory, reset_peak_memory
 
 Supply = dict[str, str]
 MAINS: Supply = {"type": "Mains", "online": "1"}
@@ -66,6 +66,18 @@ def test_battery(tmp_path: Path, supplies: list[Supply], drained: bool) -> None:
     for number, supply in enumerate(supplies):
         put(tmp_path / "class" / "power_supply" / f"supply{number}", supply)
     assert on_battery(tmp_path) is drained
+
+
+# --- the CPU --------------------------------------------------------------------------------------
+
+
+def test_who_made_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROCESSOR_IDENTIFIER", raising=False)
+    assert made_by(tmp_path / "self") == ""
+    monkeypatch.setenv("PROCESSOR_IDENTIFIER", "AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD")
+    assert made_by(tmp_path / "self") == "AuthenticAMD"
+    put(tmp_path, {"cpuinfo": "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\n"})
+    assert made_by(tmp_path / "self") == "GenuineIntel"
 
 
 # --- memory ---------------------------------------------------------------------------------------

@@ -1,0 +1,114 @@
+"""Linear layers; on an AMD CPU, in float32, as oneDNN's convolutions of 1 x 1.
+
+There torch multiplies matrices with Intel's MKL, which keeps its best kernels for Intel's CPUs;
+oneDNN, which torch has as well but asks only for convolutions in float32, has the same ones for
+everybody. Outputs and gradients by inputs take 0.75 to 0.95 of the time (docs/speed.md), gradients
+by weights in some shapes; elsewhere they stay products. The numbers are equal up to rounding.
+torch's own switch, ``torch.backends.mkldnn.flags(enabled=False)``, turns it off.
+"""
+
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from maskbench.machine import made_by
+
+WORTH = 2**27
+"""Multiply-adds from which on it is: below, calls take as long as is won."""
+
+TALL = 4
+"""Times as many rows as inputs, and fewer outputs: gradients by weights are faster so, too."""
+
+
+class Linear(nn.Linear):
+    """One of torch, by ``linear``."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """(..., inputs) to (..., outputs)."""
+        return linear(input, self.weight, self.bias)
+
+    @staticmethod
+    def within(net: nn.Module) -> None:
+        """Let every linear layer of a net be one of these; parameters and their names stay."""
+        for layer in net.modules():
+            if type(layer) is nn.Linear:
+                layer.__class__ = Linear
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """What ``functional.linear`` gives, up to rounding, by whichever library is faster here.
+
+    Args:
+        x: (..., inputs).
+        weight: (outputs, inputs).
+        bias: (outputs,), or none.
+
+    Returns:
+        (..., outputs).
+    """
+    if not _pays(x, weight):
+        return functional.linear(x, weight, bias)
+    found: Tensor = _Convolved.apply(x.flatten(0, -2), weight, bias)
+    return found.view(*x.shape[:-1], -1)
+
+
+def _pays(x: Tensor, weight: Tensor) -> bool:
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.ndim > 1
+        and x.numel() * len(weight) >= WORTH
+        and bool(torch.backends.mkldnn.enabled)
+        and _mkl_is_slow()
+    )
+
+
+@cache
+def _mkl_is_slow() -> bool:
+    libraries: Any = torch.backends
+    known = libraries.mkl.is_available() and libraries.mkldnn.is_available()
+    return known and made_by() == "AuthenticAMD"
+
+
+class _Convolved(torch.autograd.Function):
+    """(n, inputs) to (n, outputs): rows are the pixels of one image, channels last."""
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution."""
+        return _rows(functional.conv2d(_image(x), weight[:, :, None, None], bias))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """What is needed for gradients."""
+        x, weight, _ = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """By inputs, weights and bias, as far as they are asked for."""
+        (gradient,), (x, weight) = gradients, ctx.saved_tensors
+        by_x, by_weight, by_bias = ctx.needs_input_grad
+        rows, inputs = x.shape
+        convolved = by_weight and rows > TALL * inputs > TALL * len(weight)
+        images, kernel = (_image(gradient), _image(x)), weight[:, :, None, None]
+        once, none, wanted = [1, 1], [0, 0], [by_x, convolved, False]
+        found, moves, _ = torch.ops.aten.convolution_backward(
+            *images, kernel, None, once, none, once, False, none, 1, wanted
+        )
+        if by_weight:
+            moves = moves[:, :, 0, 0] if convolved else gradient.t() @ x
+        return _rows(found) if by_x else None, moves, gradient.sum(0) if by_bias else None
+
+
+def _image(rows: Tensor) -> Tensor:
+    return rows[None, :, None].permute(0, 3, 1, 2)
+
+
+def _rows(image: Tensor) -> Tensor:
+    return image.permute(0, 2, 3, 1)[0, :, 0]
