@@ -115,8 +115,7 @@ class ModelView:
     def soft_patch_loss(self, images: Tensor, keep: Tensor) -> Tensor:
         """Loss of every patch, (images, patches), with each patch scaled by its keep-weight.
 
-        Differentiable with respect to ``keep``; ask ``torch.autograd.grad`` for the gradients of
-        your own parameters and the model's stay untouched.
+        Differentiable with respect to ``keep`` alone: the model's parameters get no gradients.
         """
         return self._model.soft_patch_loss(images, keep)
 
@@ -143,7 +142,7 @@ class ModelView:
 
     @staticmethod
     def outputs(through: nn.Sequential, tokens: Tensor, wanted: slice) -> Tensor:
-        """``through(tokens)[:, wanted]`` of such blocks; the last computes no other outputs."""
+        """``through(tokens)[:, wanted]`` of ``blocks``; the last one computes no other outputs."""
         return _blocks.outputs(through, tokens, wanted)
 
     @staticmethod

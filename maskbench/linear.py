@@ -1,8 +1,8 @@
-"""Linear layers; on an AMD CPU, in float32, as oneDNN's convolutions of 1 x 1.
+"""Linear layers; on an AMD CPU with AVX-512, in float32, as oneDNN's convolutions of 1 x 1.
 
 There torch multiplies matrices with Intel's MKL, which keeps its best kernels for Intel's CPUs;
 oneDNN, which torch has as well but asks only for convolutions in float32, has the same ones for
-everybody. Outputs and gradients by inputs take 0.75 to 0.95 of the time (docs/speed.md), gradients
+everybody. Outputs and gradients by inputs take 0.75 to 0.95 of the time (docs/notes.md), gradients
 by weights in some shapes; elsewhere they stay products. The numbers are equal up to rounding.
 torch's own switch, ``torch.backends.mkldnn.flags(enabled=False)``, turns it off.
 """
@@ -17,10 +17,10 @@ from torch.nn import functional
 from maskbench.machine import made_by
 
 WORTH = 2**27
-"""Multiply-adds from which on it is: below, calls take as long as is won."""
+"""Multiply-adds of a layer that gains: below, calls take as long as is won."""
 
 TALL = 4
-"""Times as many rows as inputs, and fewer outputs: gradients by weights are faster so, too."""
+"""With so many times more rows than inputs, and fewer outputs, weights' gradients gain, too."""
 
 
 class Linear(nn.Linear):
@@ -51,8 +51,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """
     if not _pays(x, weight):
         return functional.linear(x, weight, bias)
-    found: Tensor = _Convolved.apply(x.flatten(0, -2), weight, bias)
-    return found.view(*x.shape[:-1], -1)
+    image = _image(x.flatten(0, -2).contiguous())
+    found: Tensor = _Convolved.apply(image, weight, bias)
+    return _rows(found).contiguous().view(*x.shape[:-1], -1)
 
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
@@ -63,6 +64,7 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype == torch.float32
         and x.ndim > 1
         and x.numel() * len(weight) >= WORTH
+        and torch.get_num_threads() > 1  # with one, torch has a slower kernel of its own
         and bool(torch.backends.mkldnn.enabled)
         and _mkl_is_slow()
     )
@@ -72,38 +74,43 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
 def _mkl_is_slow() -> bool:
     libraries: Any = torch.backends
     known = libraries.mkl.is_available() and libraries.mkldnn.is_available()
-    return known and made_by() == "AuthenticAMD"
+    wide = libraries.cpu.get_cpu_capability().startswith("AVX512")
+    return known and wide and made_by() == "AuthenticAMD"
 
 
 class _Convolved(torch.autograd.Function):
-    """(n, inputs) to (n, outputs): rows are the pixels of one image, channels last."""
+    """The rows of a product are the pixels of one image: (1, inputs, n, 1) to (1, outputs, n, 1).
+
+    It knows no ``vmap`` and no forward-mode derivatives.
+    """
 
     @staticmethod
-    def forward(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(image: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution."""
-        return _rows(functional.conv2d(_image(x), weight[:, :, None, None], bias))
+        return functional.conv2d(image, weight[:, :, None, None], bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         """What is needed for gradients."""
-        x, weight, _ = inputs
-        ctx.save_for_backward(x, weight)
+        image, weight, _ = inputs
+        ctx.save_for_backward(image, weight)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """By inputs, weights and bias, as far as they are asked for."""
-        (gradient,), (x, weight) = gradients, ctx.saved_tensors
-        by_x, by_weight, by_bias = ctx.needs_input_grad
-        rows, inputs = x.shape
-        convolved = by_weight and rows > TALL * inputs > TALL * len(weight)
-        images, kernel = (_image(gradient), _image(x)), weight[:, :, None, None]
-        once, none, wanted = [1, 1], [0, 0], [by_x, convolved, False]
+        image, weight = ctx.saved_tensors
+        gradient = _rows(gradients[0]).contiguous()
+        by_image, by_weight, by_bias = ctx.needs_input_grad
+        outputs, inputs = weight.shape
+        convolved = by_weight and len(gradient) > TALL * inputs > TALL * outputs
+        once, none, wanted = [1, 1], [0, 0], [by_image, convolved, False]
         found, moves, _ = torch.ops.aten.convolution_backward(
-            *images, kernel, None, once, none, once, False, none, 1, wanted
-        )
+            _image(gradient), image, weight[:, :, None, None],
+            None, once, none, once, False, none, 1, wanted,
+        )  # fmt: skip
         if by_weight:
-            moves = moves[:, :, 0, 0] if convolved else gradient.t() @ x
-        return _rows(found) if by_x else None, moves, gradient.sum(0) if by_bias else None
+            moves = moves[:, :, 0, 0] if convolved else gradient.t() @ _rows(image)
+        return found, moves, gradient.sum(0) if by_bias else None
 
 
 def _image(rows: Tensor) -> Tensor:

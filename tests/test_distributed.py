@@ -4,14 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import make_job, noise_split
 from test_contract import NAMES
 
-from maskbench.contract import Subject, pairs
-from maskbench.contract.replicas import SAME, Team
+from maskbench.contract import Subject, pairs, worker
+from maskbench.contract.replicas import SAME, End, Team
 from maskbench.data.feed import Feed
 
 SOME = [name for name in ("random", "clmae", "hpm", "amt") if name in NAMES]
@@ -164,3 +165,38 @@ def test_twenty_steps_of_several_processes_are_those_of_one(team: Team, names: l
         model = {p: apart for p, (apart, _) in first.alone.items() if p.startswith("model.")}
         noise = [path for path in model if path.endswith("attn.qkv.bias")]
         assert max(apart for path, apart in model.items() if path not in noise) < SAME, name
+
+
+def test_what_seems_further_than_rounding_is_nudged_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two walks of one number may end side by side by chance; what no nudge moves stays far."""
+    values = {"walk": 5.0, "wrong": 5.0, "same": 0.0}
+    looks: list[int] = []
+
+    def distances(_: Any, state: Any) -> dict[str, float]:
+        if state == "theirs":
+            return values
+        return {"walk": 3.0 if len(looks) == 2 else 1e-3, "wrong": 0.0, "same": 0.0}
+
+    monkeypatch.setattr(worker, "distances", distances)
+    monkeypatch.setattr(worker, "leaves", lambda state: dict.fromkeys(values, torch.zeros(1)))
+    monkeypatch.setattr(worker, "_trained", lambda job: job)
+    monkeypatch.setattr(worker, "_job", lambda team, name: name)
+    monkeypatch.setattr(worker, "_nudged", lambda job, look: looks.append(look))
+    alone = worker._from_one(Team(), "any", "theirs")
+    assert End(alone=alone).further_than_rounding == {"wrong": 5.0}
+    assert looks == [0, 1, 2, 3]
+    values.pop("wrong")
+    looks.clear()
+    worker._from_one(Team(), "any", "theirs")
+    assert looks == [0, 1]
+
+
+def test_nudges_differ_and_change_a_last_bit_alone() -> None:
+    start = make_job().model.state_dict()
+    ends = [worker._nudged(make_job(), look).model.state_dict() for look in range(2)]
+    name = "blocks.0.mlp.fc1.weight"
+    assert not torch.equal(ends[0][name], ends[1][name])
+    for end in ends:
+        assert 0 < float((end[name] / start[name] - 1).abs().max()) < 3e-7

@@ -1,5 +1,6 @@
 """Linear layers by another library: same numbers, gradients and FLOPs; taken where they pay."""
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from conftest import make_job
 from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from maskbench import linear as room
@@ -23,14 +25,17 @@ CURVE = ModelShape(32, 4, 48, 2, 4, 32, 2, 4)
 
 
 @pytest.fixture
-def convolving(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """As on an AMD CPU, however small the layer."""
+def convolving(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """As on an AMD CPU with two threads, however small the layer."""
     libraries: Any = torch.backends
     if not libraries.mkldnn.is_available():
         pytest.skip("this torch has no oneDNN")
     monkeypatch.setattr(room, "WORTH", 0)
     monkeypatch.setattr(room, "_mkl_is_slow", lambda: True)
-    return monkeypatch
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield monkeypatch
+    torch.set_num_threads(threads)
 
 
 def counted(work: "partial[torch.Tensor]") -> tuple[dict[str, int], torch.Tensor]:
@@ -45,14 +50,14 @@ def counted(work: "partial[torch.Tensor]") -> tuple[dict[str, int], torch.Tensor
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
     ("lead", "inputs", "outputs"),
-    [((5,), 7, 3), ((2, 3), 4, 9), ((40, 17), 12, 5), ((1, 1), 6, 6), ((2, 3, 4), 1, 2)],
+    [((700,), 40, 24), ((2, 350), 40, 64), ((60, 20), 30, 12), ((1, 1), 6, 6), ((2, 3, 4), 1, 2)],
 )
 def test_outputs_and_all_gradients_are_those_of_a_product(
     lead: tuple[int, ...], inputs: int, outputs: int, bias: bool
 ) -> None:
-    """Against float64; also gradients of gradients, and of a transposed view."""
+    """Against float64; also gradients of gradients, and of transposed views."""
     rng = seeds.generator(0, "linear", outputs)
-    x = torch.randn(*lead, inputs, generator=rng).transpose(0, -2).requires_grad_()
+    x = torch.randn(inputs, *lead, generator=rng).movedim(0, -1).requires_grad_()
     weight = torch.randn(inputs, outputs, generator=rng).t().requires_grad_()
     given = [x, weight] + [torch.randn(outputs, generator=rng, requires_grad=True)] * bias
     found = []
@@ -99,10 +104,25 @@ def test_it_convolves_only_where_that_pays(convolving: pytest.MonkeyPatch) -> No
     convolving.setattr(torch.backends.mkldnn, "enabled", False)
     assert not convolved(x, weight)
     convolving.setattr(torch.backends.mkldnn, "enabled", True)
+    torch.set_num_threads(1)
+    assert not convolved(x, weight)
+    torch.set_num_threads(2)
     convolving.setattr(room, "WORTH", 4 * 8 * 16)
     assert convolved(x, weight)
     convolving.setattr(room, "WORTH", 4 * 8 * 16 + 1)
     assert not convolved(x, weight)
+
+
+@pytest.mark.usefixtures("convolving")
+def test_the_kernels_are_onednns_and_what_comes_out_may_be_changed_in_place() -> None:
+    x, layer = torch.randn(60, 20, 30, requires_grad=True), Linear(30, 12)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        layer(x).mul_(2).sum().backward()
+    calls = {event.key for event in seen.key_averages()}
+    assert "aten::mkldnn_convolution" in calls
+    assert not {call for call in calls if "slow_conv" in call or call == "aten::addmm"}
+    assert x.grad is not None
+    assert torch.allclose(x.grad, 2 * layer.weight.sum(0).expand_as(x), atol=1e-5)
 
 
 @pytest.mark.usefixtures("convolving")
@@ -136,11 +156,18 @@ def test_loss_curves_are_equal_and_repeat_bit_by_bit(convolving: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("convolving")
-def test_the_soft_pass_leaves_parameters_as_they_were() -> None:
+def test_the_soft_pass_leaves_parameters_as_they_were_also_in_pieces() -> None:
     job = make_job(registry.load("clmae")())
-    images = job.batch(0).images
+    job.model.mask_token.requires_grad = False
+    images, slopes = job.batch(0).images, []
     keep = torch.rand(len(images), job.grid.patches, requires_grad=True)
-    loss = job.context(0).model.soft_patch_loss(images, keep).sum()
-    (slope,) = torch.autograd.grad(loss, keep)
-    assert slope.abs().sum() > 0
-    assert all(p.requires_grad and p.grad is None for p in job.model.parameters())
+    for job.model.pieces in (1, 3):
+        loss = job.context(0).model.soft_patch_loss(images, keep).sum()
+        (slope,) = torch.autograd.grad(loss, keep, retain_graph=True)
+        torch.autograd.backward(loss)  # by who forgets to ask for gradients of his own alone
+        slopes.append(slope)
+        held = {n for n, p in job.model.named_parameters() if not p.requires_grad}
+        assert held == {"mask_token"}
+        assert all(p.grad is None for p in job.model.parameters())
+    assert slopes[0].abs().sum() > 0
+    assert torch.allclose(slopes[0], slopes[1], atol=1e-6)
