@@ -11,9 +11,7 @@ Build = Callable[..., tuple[Any, Work]]
 Ask = Callable[[str], None]
 
 
-def _serve(
-    line: Connection, build: Callable[..., tuple[Any, Work]], given: tuple[Any, ...]
-) -> None:
+def _serve(line: Connection, build: Build, given: tuple[Any, ...]) -> None:
     told, work = build(*given)
     line.send(told)
     for key in iter(line.recv, None):
