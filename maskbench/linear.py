@@ -1,9 +1,9 @@
 """Linear layers; on an AMD CPU with AVX-512, in float32, as oneDNN's convolutions of 1 x 1.
 
-There torch multiplies matrices with Intel's MKL, which keeps its best kernels for Intel's CPUs;
-oneDNN, which torch has as well but asks only for convolutions in float32, has the same ones for
-everybody. Outputs and gradients by inputs take 0.75 to 0.95 of the time (docs/notes.md), gradients
-by weights in some shapes; elsewhere they stay products. The numbers are equal up to rounding.
+There torch multiplies matrices with Intel's MKL, which is slower than oneDNN; torch has that as
+well, but asks it only for convolutions in float32. Outputs and gradients by inputs take 0.73 to 1
+times as long (docs/notes.md), gradients by weights gain in some shapes only, and stay products
+elsewhere. The numbers are equal up to rounding.
 torch's own switch, ``torch.backends.mkldnn.flags(enabled=False)``, turns it off.
 """
 
@@ -24,7 +24,7 @@ TALL = 4
 
 
 class Linear(nn.Linear):
-    """One of torch, by ``linear``."""
+    """``torch.nn.Linear``, computed by ``linear``."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """(..., inputs) to (..., outputs)."""

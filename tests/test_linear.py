@@ -126,6 +126,25 @@ def test_the_kernels_are_onednns_and_what_comes_out_may_be_changed_in_place() ->
 
 
 @pytest.mark.usefixtures("convolving")
+def test_every_product_of_the_model_and_of_cl_maes_net_is_a_convolution() -> None:
+    job = make_job(registry.load("clmae")())
+    batch, context = job.batch(0), job.context(0)
+    mask = job.strategy.mask(batch, context)
+    allowed = {"convolution", "_scaled_dot_product_flash_attention_for_cpu"}
+    assert {*counted(partial(lambda: job.model(batch.images, mask).loss))[0]} <= allowed
+    tokens = torch.randn(len(batch), job.grid.patches, job.model.shape.width)
+    strategy: Any = job.strategy
+    assert {*counted(partial(lambda: strategy.net.blocks(tokens)))[0]} <= allowed
+
+
+def test_a_compiled_pass_keeps_torchs_own(convolving: pytest.MonkeyPatch) -> None:
+    convolving.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert (
+        "convolution" not in counted(partial(linear, torch.ones(2, 3), torch.ones(4, 3), None))[0]
+    )
+
+
+@pytest.mark.usefixtures("convolving")
 @pytest.mark.parametrize("name", ["random", "clmae", "hpm", "adios"])
 def test_it_costs_what_the_closed_form_says(name: str) -> None:
     """So no gradient is found that nobody asked for: the soft pass needs none of weights."""
@@ -133,12 +152,12 @@ def test_it_costs_what_the_closed_form_says(name: str) -> None:
 
 
 def curve(steps: int = 30) -> list[float]:
-    """Losses of the plain step."""
+    """Losses of the plain step; 64 images, for with few torch's convolution is not oneDNN's."""
     model, rng = MaskedAutoencoder(CURVE, seeds.generator(0, "init")), seeds.generator(0, "noise")
     optimizer, losses = adamw(model, [], 0.05), []
-    images = torch.randn(8, 3, 32, 32, generator=rng)
+    images = torch.randn(64, 3, 32, 32, generator=rng)
     for _ in range(steps):
-        mask = Mask.from_scores(torch.rand(8, 64, generator=rng), Grid(8, 8, 48))
+        mask = Mask.from_scores(torch.rand(64, 64, generator=rng), Grid(8, 8, 48))
         loss = model(images, mask).loss
         loss.backward()
         descent(optimizer)(1e-3)
