@@ -225,7 +225,7 @@ class Store:
             return near[0]
         if near:
             several = ", ".join(folder.name for folder in near)
-            raise UsageError(f"{name!r} is the beginning of several runs: {several}.")
+            raise UsageError(f"{name!r} begins several runs, name more of it: {several}.")
         raise UsageError(f"{unknown('run', name, names)} Looked in {self.home}/.")
 
     def _attempts(self, run_id: str) -> list[Path]:

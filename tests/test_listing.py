@@ -9,6 +9,8 @@ from synthetic import BENCHMARK, elsewhere, put, record
 from typer.testing import CliRunner
 
 from maskbench.cli import app
+from maskbench.errors import UsageError
+from maskbench.results import Store
 
 
 def listed(*words: str) -> Any:
@@ -47,3 +49,15 @@ def test_ls_of_several_stores_for_scripts(tmp_path: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
     result = CliRunner().invoke(app, ["ls", "strategies", stores[0]])
     assert "only runs lie in stores" in str(result.exception)
+
+
+def test_a_run_answers_to_a_beginning_that_no_other_shares(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for name in ("clmae-nano-2ep-s0-8b", "clmae_fast-nano-2ep-s0-a1"):
+        put(tmp_path, name, record("clmae", 0, 0.5), files=False)
+    assert store.find("clmae-nano").name == "clmae-nano-2ep-s0-8b"
+    assert store.find("clmae_").name == "clmae_fast-nano-2ep-s0-a1"
+    with pytest.raises(UsageError, match="name more of it: clmae-nano-2ep-s0-8b, clmae_fast-"):
+        store.find("clmae")
+    with pytest.raises(UsageError, match="Looked in"):
+        store.find("random")
