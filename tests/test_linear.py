@@ -38,6 +38,23 @@ def convolving(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     torch.set_num_threads(threads)
 
 
+def normal(*shape: int) -> torch.Tensor:
+    """The same numbers each time."""
+    return torch.randn(shape, generator=seeds.generator(0, "numbers"))
+
+
+def layer_of(inputs: int, outputs: int) -> Linear:
+    """Known weights."""
+    layer = Linear(inputs, outputs)
+    layer.load_state_dict({"weight": normal(outputs, inputs), "bias": normal(outputs)})
+    return layer
+
+
+def near(mine: torch.Tensor, exact: torch.Tensor) -> bool:
+    """But for rounding."""
+    return float((mine - exact).norm()) < 1e-5 * float(exact.norm())
+
+
 def counted(work: "partial[torch.Tensor]") -> tuple[dict[str, int], torch.Tensor]:
     """FLOPs by operation."""
     with FlopCounterMode(display=False) as counter:
@@ -70,15 +87,15 @@ def test_outputs_and_all_gradients_are_those_of_a_product(
         assert out.is_contiguous()
     with torch.no_grad():
         for mine, exact in zip(*found, strict=True):
-            assert float((mine - exact).norm()) < 1e-5 * float(exact.norm())
+            assert near(mine, exact)
 
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_it_convolves_and_leaves_out_gradients_of_what_is_frozen(
     convolving: pytest.MonkeyPatch, frozen: bool
 ) -> None:
-    layer = Linear(6, 9).requires_grad_(not frozen)
-    x = torch.randn(30, 6, requires_grad=True)
+    layer = layer_of(6, 9).requires_grad_(not frozen)
+    x = normal(30, 6).requires_grad_()
     work = partial(lambda: torch.autograd.grad(layer(x * 1).sum(), x)[0])
     flops, slope = counted(work)
     once = 2 * 30 * 6 * 9
@@ -87,11 +104,11 @@ def test_it_convolves_and_leaves_out_gradients_of_what_is_frozen(
     convolving.setattr(room, "_mkl_is_slow", lambda: False)
     plain, same = counted(work)
     assert "convolution" not in plain
-    assert torch.allclose(slope, same, atol=1e-6)
+    assert near(slope, same)
 
 
 def test_it_convolves_only_where_that_pays(convolving: pytest.MonkeyPatch) -> None:
-    x, weight = torch.randn(4, 8), torch.randn(16, 8)
+    x, weight = normal(4, 8), normal(16, 8)
 
     def convolved(x: torch.Tensor, weight: torch.Tensor) -> bool:
         return "convolution" in counted(partial(linear, x, weight, None))[0]
@@ -115,14 +132,14 @@ def test_it_convolves_only_where_that_pays(convolving: pytest.MonkeyPatch) -> No
 
 @pytest.mark.usefixtures("convolving")
 def test_the_kernels_are_onednns_and_what_comes_out_may_be_changed_in_place() -> None:
-    x, layer = torch.randn(60, 20, 30, requires_grad=True), Linear(30, 12)
+    x, layer = normal(60, 20, 30).requires_grad_(), layer_of(30, 12)
     with profile(activities=[ProfilerActivity.CPU]) as seen:
         layer(x).mul_(2).sum().backward()
     calls = {event.key for event in seen.key_averages()}
     assert "aten::mkldnn_convolution" in calls
     assert not {call for call in calls if "slow_conv" in call or call == "aten::addmm"}
     assert x.grad is not None
-    assert torch.allclose(x.grad, 2 * layer.weight.sum(0).expand_as(x), atol=1e-5)
+    assert near(x.grad, 2 * layer.weight.detach().sum(0).expand_as(x))
 
 
 @pytest.mark.usefixtures("convolving")
@@ -132,7 +149,7 @@ def test_every_product_of_the_model_and_of_cl_maes_net_is_a_convolution() -> Non
     mask = job.strategy.mask(batch, context)
     allowed = {"convolution", "_scaled_dot_product_flash_attention_for_cpu"}
     assert {*counted(partial(lambda: job.model(batch.images, mask).loss))[0]} <= allowed
-    tokens = torch.randn(len(batch), job.grid.patches, job.model.shape.width)
+    tokens = normal(len(batch), job.grid.patches, job.model.shape.width)
     strategy: Any = job.strategy
     assert {*counted(partial(lambda: strategy.net.blocks(tokens)))[0]} <= allowed
 
@@ -179,7 +196,7 @@ def test_the_soft_pass_leaves_parameters_as_they_were_also_in_pieces() -> None:
     job = make_job(registry.load("clmae")())
     job.model.mask_token.requires_grad = False
     images, slopes = job.batch(0).images, []
-    keep = torch.rand(len(images), job.grid.patches, requires_grad=True)
+    keep = normal(len(images), job.grid.patches).sigmoid().requires_grad_()
     for job.model.pieces in (1, 3):
         loss = job.context(0).model.soft_patch_loss(images, keep).sum()
         (slope,) = torch.autograd.grad(loss, keep, retain_graph=True)
@@ -189,4 +206,4 @@ def test_the_soft_pass_leaves_parameters_as_they_were_also_in_pieces() -> None:
         assert held == {"mask_token"}
         assert all(p.grad is None for p in job.model.parameters())
     assert slopes[0].abs().sum() > 0
-    assert torch.allclose(slopes[0], slopes[1], atol=1e-6)
+    assert near(slopes[0], slopes[1])
